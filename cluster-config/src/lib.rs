@@ -1,0 +1,1 @@
+//! Typed, validated configuration: defaults, file, environment, flags.

@@ -1,0 +1,1 @@
+//! Brings committed events to workers and their outcomes back to the log.

@@ -1,0 +1,1 @@
+//! Which worker of a process works which lane.

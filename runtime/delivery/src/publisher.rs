@@ -1,0 +1,1 @@
+//! Gives batches their sequence and sends them until the log answers.

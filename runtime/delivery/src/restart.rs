@@ -1,0 +1,1 @@
+//! Whether and when a crashed worker is started again.

@@ -1,0 +1,1 @@
+//! What one worker holds: its batches and the event that runs.

@@ -1,0 +1,1 @@
+//! HTTP over a node: publish, read, inspect, probes and metrics.

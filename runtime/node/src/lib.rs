@@ -1,0 +1,5 @@
+//! The actors of a node and their wiring: publish, replicate, deliver, handle, ack.
+
+pub mod api;
+
+pub mod error;

@@ -1,0 +1,1 @@
+//! One Raft replica as a pure step from inputs to outputs.

@@ -1,0 +1,1 @@
+//! The replicated state machine: topics, mailboxes, publishers, dead letters, members.

@@ -1,0 +1,1 @@
+//! Event-driven microservices as supervised actors on one durable log.

@@ -1,0 +1,302 @@
+//! What applying an entry changed: the words that the state machine says to publishers and delivery.
+//!
+//! Effects come in log order. Each one concerns the way of events; what only a person asks for is
+//! read from the state itself.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, TopicId};
+use crate::layout::acks::AckRange;
+use crate::limits::{
+    DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, SUBSCRIPTIONS_MAX, TOPICS_MAX,
+};
+use crate::name::{GroupName, TopicName};
+use crate::offset::{LaneEpoch, LogIndex, Offset};
+use crate::retry::Retry;
+
+/// See the module's description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A producer's batch has its answer. The answer consumes the sequence, a refusal too.
+    Published(Published),
+    /// Events got their offsets. Comes for each accepted records section, a turn's included.
+    Accepted(Accepted),
+    /// A topic began.
+    TopicCreated {
+        /// The topic.
+        topic: TopicId,
+        /// Its name.
+        name: TopicName,
+    },
+    /// A group began, or reads more topics than before.
+    GroupChanged(GroupSnapshot),
+    /// Lanes of a group have other owners than before.
+    LanesMoved {
+        /// The group.
+        group: GroupId,
+        /// All lanes, by their number.
+        lanes: Vec<LaneOwner>,
+    },
+    /// Events are settled for a group: acked, or given up with `dead`.
+    Settled {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// Which events.
+        range: AckRange,
+        /// They became dead letters.
+        dead: bool,
+    },
+    /// An attempt is counted; the event comes again.
+    Failed {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// The event.
+        offset: Offset,
+        /// Attempts so far.
+        attempts: u32,
+        /// No attempt begins before, in cluster time.
+        retry_at_ms: u64,
+    },
+    /// An outcome was refused; it changed nothing.
+    OutcomeRefused {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// The event.
+        offset: Offset,
+        /// Why.
+        why: OutcomeRefused,
+    },
+    /// A dead letter goes back into delivery.
+    Redriven {
+        /// The group.
+        group: GroupId,
+        /// The event.
+        letter: Redriven,
+    },
+    /// A command has its answer.
+    Answered {
+        /// Which section of the entry.
+        section: u16,
+        /// The answer.
+        answer: Result<Answer, Refused>,
+    },
+    /// Every replica writes a checkpoint of the state as it is after this entry.
+    Checkpoint,
+    /// Entries up to this one may go.
+    Purge {
+        /// The last one to go.
+        index: LogIndex,
+    },
+}
+
+/// The answer to a producer's batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Whose batch.
+    pub producer: ProducerId,
+    /// Which batch.
+    pub sequence: Sequence,
+    /// Where its events stand, or why it was refused.
+    pub result: Result<Placed, Refused>,
+}
+
+/// Where the events of a batch stand: consecutive offsets of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Placed {
+    /// The topic.
+    pub topic: TopicId,
+    /// The first event's offset.
+    pub first: Offset,
+    /// How many events.
+    pub n_events: u32,
+}
+
+/// Events that became readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Where they stand.
+    pub placed: Placed,
+    /// The entry that they came in.
+    pub index: LogIndex,
+    /// Where their records section begins in the entry's data.
+    pub at: u32,
+    /// The records section, sharing the entry's memory.
+    pub records: Bytes,
+}
+
+/// Who works a lane, and since which move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LaneOwner {
+    /// The owner; `None` while the group has no member.
+    pub owner: Option<NodeId>,
+    /// Counts the lane's moves.
+    pub epoch: LaneEpoch,
+}
+
+/// All that delivery must know of a group to serve it from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSnapshot {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub name: GroupName,
+    /// Its mailboxes, by topic.
+    pub mailboxes: Vec<MailboxSnapshot>,
+    /// All lanes, by their number.
+    pub lanes: Vec<LaneOwner>,
+    /// Its members.
+    pub members: Vec<(NodeId, Incarnation)>,
+    /// Redriven events that are not settled yet, oldest first.
+    pub redriven: Vec<Redriven>,
+}
+
+/// One mailbox: what its group has not settled yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxSnapshot {
+    /// The topic.
+    pub topic: TopicId,
+    /// The first event without an ack.
+    pub floor: Offset,
+    /// What is acked above the floor, in ascending order.
+    pub acked: Vec<AckRange>,
+    /// Events with failed attempts.
+    pub failed: Vec<FailedEvent>,
+    /// The topic's next offset: below it lie the events that exist.
+    pub end: Offset,
+}
+
+/// An event with failed attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedEvent {
+    /// The event.
+    pub offset: Offset,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// No attempt begins before, in cluster time.
+    pub retry_at_ms: u64,
+}
+
+/// An event that is delivered once more after it was a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redriven {
+    /// The event's topic.
+    pub topic: TopicId,
+    /// The event's offset.
+    pub offset: Offset,
+    /// Attempts since it was redriven.
+    pub attempts: u32,
+    /// No attempt begins before, in cluster time.
+    pub retry_at_ms: u64,
+    /// A records section of this one event.
+    pub records: Bytes,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The topic of that name; new or not.
+    Topic {
+        /// The topic.
+        topic: TopicId,
+        /// It was made by this command.
+        is_new: bool,
+    },
+    /// The group of that name; new or not.
+    Group(GroupId),
+    /// So many dead letters went back.
+    Redriven(u32),
+    /// It is done.
+    Done,
+}
+
+/// Why the state machine refused an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OutcomeRefused {
+    /// It came a second time.
+    #[error("the event is settled already")]
+    AlreadySettled,
+    /// Its reporter owns the lane no more.
+    #[error("the lane has moved since")]
+    LaneMoved,
+    /// There is no such mailbox or no such event.
+    #[error("there is no such event in a mailbox of the group")]
+    NoSuchEvent,
+    /// The group's dead letters are full; nothing is dropped, so the group pauses.
+    #[error(
+        "dead letters are full: {GROUP_DEAD_LETTERS_MAX} of a group or {DEAD_LETTER_BYTES_MAX} \
+         bytes of all"
+    )]
+    DeadLettersFull,
+}
+
+/// Why the state machine refused a batch or a command. Nothing of it took place.
+#[derive(Clone, Debug, PartialEq, Eq, Error, serde::Serialize, serde::Deserialize)]
+pub enum Refused {
+    /// An earlier batch of this producer is missing.
+    #[error("batch has {sequence}, but {expected} comes next")]
+    SequenceGap {
+        /// The batch's.
+        sequence: Sequence,
+        /// The next one.
+        expected: Sequence,
+    },
+    /// The batch is a repeat so old that its answer is forgotten.
+    #[error("the answer to {sequence} is forgotten")]
+    AnswerForgotten {
+        /// The batch's.
+        sequence: Sequence,
+    },
+    /// The producer was idle for too long, and whether its batch is stored is forgotten with it.
+    #[error("the producer is no longer known")]
+    ProducerExpired,
+    /// The topic does not exist.
+    #[error("{topic} does not exist")]
+    NoSuchTopic {
+        /// The topic.
+        topic: TopicId,
+    },
+    /// The group does not exist.
+    #[error("{group} does not exist")]
+    NoSuchGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// There may be no more topics.
+    #[error("there are {TOPICS_MAX} topics already")]
+    TooManyTopics,
+    /// There may be no more groups.
+    #[error("there are {GROUPS_MAX} groups already")]
+    TooManyGroups,
+    /// The group may read no more topics.
+    #[error("a group reads at most {SUBSCRIPTIONS_MAX} topics")]
+    TooManySubscriptions,
+    /// An older start of the node spoke.
+    #[error("a newer incarnation of the node has joined")]
+    StaleIncarnation,
+    /// The section's bytes are not what they should be.
+    #[error("section is malformed")]
+    Malformed,
+}
+
+impl Refused {
+    /// What the caller may do.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::AnswerForgotten { .. } | Self::ProducerExpired => Retry::Unknown,
+            Self::SequenceGap { .. } => Retry::SameRequest,
+            Self::NoSuchTopic { .. } | Self::NoSuchGroup { .. } => Retry::AfterRefresh,
+            Self::TooManyTopics
+            | Self::TooManyGroups
+            | Self::TooManySubscriptions
+            | Self::StaleIncarnation
+            | Self::Malformed => Retry::Never,
+        }
+    }
+}

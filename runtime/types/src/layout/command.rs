@@ -1,0 +1,165 @@
+//! A command section: what changes the cluster's own things, as bincode of a versioned enum.
+//!
+//! Variants are only ever added at the end: their numbers are on disk.
+
+use serde::{Deserialize, Serialize};
+
+use super::take::Malformed;
+use crate::codec;
+use crate::id::{GroupId, Incarnation, NodeId, TopicId};
+use crate::name::{GroupName, TopicName};
+use crate::offset::{LaneEpoch, LogIndex, Offset};
+
+/// All commands, by the version of their form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Versioned {
+    /// The first form.
+    V1(Command),
+}
+
+/// See the module's description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes a topic, if there is none of that name.
+    CreateTopic {
+        /// Its name.
+        name: TopicName,
+    },
+    /// Makes a group, or adds topics to the one of that name. Missing topics are made.
+    CreateGroup {
+        /// Its name.
+        name: GroupName,
+        /// The topics that it reads.
+        topics: Vec<TopicName>,
+        /// Where it begins on topics that it did not read before.
+        start: GroupStart,
+    },
+    /// A process begins to serve a group; an older incarnation of the node is replaced at once.
+    Join {
+        /// The group.
+        group: GroupId,
+        /// The process's node.
+        node: NodeId,
+        /// Which start of the node.
+        incarnation: Incarnation,
+    },
+    /// A process serves a group no more.
+    Leave {
+        /// The group.
+        group: GroupId,
+        /// The process's node.
+        node: NodeId,
+        /// Which start of the node; an older one changes nothing.
+        incarnation: Incarnation,
+    },
+    /// An event is given up for one group: acked for it and kept, in one step.
+    DeadLetter(DeadLetter),
+    /// Dead letters go back into delivery, each behind its key's current event.
+    Redrive {
+        /// The group.
+        group: GroupId,
+        /// Which dead letters; unknown ones are passed over.
+        letters: Vec<(TopicId, Offset)>,
+    },
+    /// Every replica writes a checkpoint at this entry.
+    Checkpoint,
+    /// Entries up to this one are no longer needed; it has a checkpoint.
+    Purge {
+        /// The last one to go.
+        index: LogIndex,
+    },
+}
+
+/// Where a new group begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupStart {
+    /// At the earliest event that is retained.
+    Earliest,
+    /// Behind the newest event.
+    Now,
+}
+
+/// Why an event was given up. The order is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeadReason {
+    /// The handler said that it can never work.
+    Fatal,
+    /// All attempts failed.
+    AttemptsExhausted,
+    /// Its type is known, its version or content is not.
+    Undecodable,
+}
+
+impl DeadReason {
+    /// The word that people see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+/// An event that a group gave up, with all that a person needs to decide about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Who gave it up.
+    pub group: GroupId,
+    /// The event's topic.
+    pub topic: TopicId,
+    /// The event's offset.
+    pub offset: Offset,
+    /// The epoch in which its lane was worked.
+    pub lane_epoch: LaneEpoch,
+    /// Why.
+    pub reason: DeadReason,
+    /// The last error's text.
+    pub message: String,
+    /// Attempts made, the last one included.
+    pub attempts: u32,
+    /// The event: a records section of this one event.
+    pub records: Vec<u8>,
+}
+
+impl Command {
+    /// The section's bytes.
+    pub fn encode(self) -> Vec<u8> {
+        codec::encode(&Versioned::V1(self))
+    }
+
+    /// Reads a section.
+    ///
+    /// # Errors
+    /// If the bytes are not a command of a known version.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        match codec::decode(bytes) {
+            Ok(Versioned::V1(command)) => Ok(command),
+            Err(_) => Err(Malformed { what: "command section", why: "does not decode" }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn commands_have_their_golden_bytes() {
+        let topic = TopicName::new("users").unwrap();
+        let create = Command::CreateTopic { name: topic };
+        assert_eq!(create.encode(), b"\0\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0users");
+        let purge = Command::Purge { index: LogIndex::new(9) };
+        assert_eq!(purge.clone().encode(), b"\0\0\0\0\x07\0\0\0\x09\0\0\0\0\0\0\0");
+        assert_eq!(Command::parse(&purge.clone().encode()), Ok(purge));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>()) {
+            let _ = Command::parse(&bytes);
+        }
+    }
+}
