@@ -1,1 +1,304 @@
-//! Brings committed events to workers and their outcomes back to the log.
+//! The dispatcher: hands the events of the log to the workers of each group, in order per key.
+//!
+//! It runs beside the leading replica. It is told what was applied and what workers report, and
+//! answers with batches to hand out, reads to make and outcomes to propose. It owns no durable
+//! state: what it must know after a restart is in a [`GroupSnapshot`](tidings_types::effect::GroupSnapshot).
+//!
+//! Promises, as long as its driver keeps to [`Input`]:
+//! - Every event of a mailbox gets outcomes until one of them settles it. An outcome is kept until
+//!   the log has applied or refused it.
+//! - Of one key, a later event is handed out only with or after the outcome of the earlier one;
+//!   after a dead letter, only once that is committed. A failing key holds up no other.
+//! - A lane is worked by one worker at a time.
+//! - What is out, waits and is held stays within [`limits`](tidings_types::limits).
+
+mod port;
+
+mod tracked;
+
+mod window;
+
+mod queues;
+
+mod worker;
+
+mod mailbox;
+
+mod proposals;
+
+mod group;
+
+mod deliver;
+
+mod report;
+
+mod settle;
+
+mod propose;
+
+#[cfg(test)]
+mod driver_test;
+
+#[cfg(test)]
+mod promises_test;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::mem;
+use std::time::Duration;
+
+use tidings_types::effect::{Effect, GroupSnapshot};
+use tidings_types::id::{GroupId, NodeId, Token, TopicId};
+
+use crate::dispatcher::group::Group;
+use crate::dispatcher::proposals::{Batches, Kept, Proposals, Step};
+
+pub use port::{Input, Output, Pause, ReadResult, Story};
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Dispatcher {
+    node: NodeId,
+    is_leading: bool,
+    groups: BTreeMap<GroupId, Group>,
+    readers: BTreeMap<TopicId, Vec<GroupId>>,
+    proposals: Proposals,
+    batches: Batches,
+    /// Groups that something happened to in this step.
+    dirty: Vec<GroupId>,
+    /// When groups asked to be woken. Entries that no longer hold are harmless.
+    wakes: BinaryHeap<Reverse<(u64, GroupId)>>,
+    /// The moment for which a wake was asked last, if it has not come.
+    armed_ms: Option<u64>,
+}
+
+/// How many events of a group are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Read, and waiting for a worker.
+    pub n_waiting: usize,
+    /// At workers.
+    pub n_out: usize,
+    /// In back-off, or behind a key that is blocked.
+    pub n_held: usize,
+    /// Attempted, with an outcome that is not committed. A drained service may end when this and
+    /// `n_out` are 0.
+    pub n_uncommitted: usize,
+}
+
+impl Dispatcher {
+    /// A dispatcher that follows and knows no group. `node` is this process's node, whose lanes are
+    /// the ones it hands out. Its tokens count up from `first`.
+    pub fn new(node: NodeId, first: Token) -> Self {
+        Self {
+            node,
+            is_leading: false,
+            groups: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            proposals: Proposals::new(first),
+            batches: Batches::default(),
+            dirty: Vec::new(),
+            wakes: BinaryHeap::new(),
+            armed_ms: None,
+        }
+    }
+
+    /// Takes an input at a moment of cluster time, and appends what is to be done.
+    ///
+    /// # Panics
+    /// If a report names other events than the batch that it is of.
+    pub fn step(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        match input {
+            Input::Lead(snapshots) => self.lead(&snapshots, now_ms),
+            Input::Follow => self.is_leading = false,
+            Input::Effects(effects) if self.is_leading => {
+                for effect in effects {
+                    self.take_effect(effect, now_ms, out);
+                }
+            }
+            // What was applied while another node led is in the next snapshot.
+            Input::Effects(_) => {}
+            Input::ServiceUp { group, .. } => self.serve(group),
+            Input::ServiceDraining { group } => self.touch(group).is_served = false,
+            Input::WorkerUp { group, worker } => self.touch(group).worker_up(worker, now_ms),
+            Input::WorkerDown { group, worker } => self.touch(group).worker_down(worker, now_ms),
+            Input::Report { group, worker, report } => {
+                self.with_step(group, now_ms, out, |group, step| {
+                    group.report(worker, report, step)
+                });
+            }
+            Input::ReadDone { group, topic, result } => {
+                self.with_step(group, now_ms, out, |group, step| {
+                    group.end_read(topic, result, step);
+                });
+            }
+            Input::Taken { token } => {
+                if let Some((group, kept)) = self.proposals.answer(token) {
+                    self.touch(group).taken(kept, now_ms);
+                }
+            }
+            Input::Lost { token } => {
+                if let Some((group, kept)) = self.proposals.answer(token) {
+                    self.touch(group).lost(kept, now_ms);
+                }
+            }
+            Input::Wake => {}
+        }
+        self.advance(now_ms, out);
+    }
+
+    /// How a group stands; `None` if nothing is known of it.
+    pub fn observe(&self, group: GroupId) -> Option<Observation> {
+        let table = &self.groups.get(&group)?.table;
+        Some(Observation {
+            n_waiting: table.n_waiting(),
+            n_out: table.n_out(),
+            n_held: table.n_held(),
+            n_uncommitted: table.n_uncommitted(),
+        })
+    }
+
+    fn lead(&mut self, snapshots: &[GroupSnapshot], now_ms: u64) {
+        self.is_leading = true;
+        // Whatever was out was out under the former leader; its fate will not be told.
+        let lost: Vec<(GroupId, Kept)> = self.proposals.give_up().collect();
+        for (group, kept) in lost {
+            let group = self.touch(group);
+            group.lost(kept, now_ms);
+            // Nobody was too busy for it, so it need not rest.
+            group.outbox.propose_after_ms = now_ms;
+        }
+        for snapshot in snapshots {
+            self.touch(snapshot.group).lanes.interrupted();
+            self.learn(snapshot, now_ms);
+        }
+    }
+
+    fn learn(&mut self, snapshot: &GroupSnapshot, now_ms: u64) {
+        for mailbox in &snapshot.mailboxes {
+            let readers = self.readers.entry(mailbox.topic).or_default();
+            if !readers.contains(&snapshot.group) {
+                readers.push(snapshot.group);
+            }
+        }
+        self.touch(snapshot.group).learn(snapshot, now_ms);
+    }
+
+    fn serve(&mut self, group: GroupId) {
+        let group = self.touch(group);
+        group.is_served = true;
+        let n_mailboxes = group.mailboxes.len();
+        for idx in (0_u32..).take(n_mailboxes) {
+            group.look_again_at(idx);
+        }
+    }
+
+    fn take_effect(&mut self, effect: &Effect, now_ms: u64, out: &mut Vec<Output>) {
+        match effect {
+            Effect::Accepted(accepted) => {
+                let readers = self.readers.get(&accepted.placed.topic);
+                for &group in readers.into_iter().flatten() {
+                    if let Some(found) = self.groups.get_mut(&group) {
+                        found.accept(accepted);
+                        mark(&mut self.dirty, found);
+                    }
+                }
+            }
+            Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms),
+            Effect::LanesMoved { group, lanes } => {
+                let group = self.touch(*group);
+                group.lanes.moved(lanes);
+                group.want_all();
+            }
+            &Effect::Settled { group, topic, range, dead } => {
+                let end = range.start.plus(range.len.into());
+                let group = self.touch(group);
+                group.settle(topic, range.start, end, now_ms);
+                if dead {
+                    group.letter_committed();
+                }
+            }
+            &Effect::Failed { group, topic, offset, attempts, retry_at_ms } => {
+                let failed = (attempts, retry_at_ms);
+                self.touch(group).fail_committed(topic, offset, failed, now_ms);
+            }
+            &Effect::OutcomeRefused { group, topic, offset, why } => {
+                self.with_step(group, now_ms, out, |group, step| {
+                    group.refuse(topic, offset, why, step);
+                });
+            }
+            Effect::Redriven { group, letter } => {
+                let group = self.touch(*group);
+                group.redrive(letter);
+                group.try_letters();
+            }
+            Effect::Published(_)
+            | Effect::TopicCreated { .. }
+            | Effect::Answered { .. }
+            | Effect::Checkpoint
+            | Effect::Purge { .. } => {}
+        }
+    }
+
+    /// The group, which gets its turn at the end of the step.
+    fn touch(&mut self, group: GroupId) -> &mut Group {
+        let node = self.node;
+        let found = self.groups.entry(group).or_insert_with(|| Group::new(group, node));
+        mark(&mut self.dirty, found);
+        found
+    }
+
+    fn with_step(
+        &mut self,
+        group: GroupId,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+        then: impl FnOnce(&mut Group, &mut Step<'_>),
+    ) {
+        self.touch(group);
+        let Self { groups, proposals, batches, is_leading, .. } = self;
+        let found = groups.get_mut(&group).expect("just touched");
+        then(found, &mut Step { now_ms, is_leading: *is_leading, proposals, batches, out });
+    }
+
+    /// Gives each group its turn that something happened to, or that asked to be woken.
+    fn advance(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        while let Some(&Reverse((at_ms, group))) = self.wakes.peek() {
+            if now_ms < at_ms {
+                break;
+            }
+            self.wakes.pop();
+            self.touch(group).wake_ms = None;
+        }
+        let mut dirty = mem::take(&mut self.dirty);
+        for group in dirty.drain(..) {
+            self.with_step(group, now_ms, out, Group::advance);
+            let found = self.groups.get_mut(&group).expect("groups are never taken away");
+            found.is_dirty = false;
+            if let Some(wake_ms) = found.next_wake_ms(now_ms)
+                && found.wake_ms.is_none_or(|asked_ms| wake_ms < asked_ms)
+            {
+                found.wake_ms = Some(wake_ms);
+                self.wakes.push(Reverse((wake_ms, group)));
+            }
+        }
+        self.dirty = dirty;
+        self.arm(now_ms, out);
+    }
+
+    fn arm(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        self.armed_ms = self.armed_ms.filter(|&armed_ms| now_ms < armed_ms);
+        let Some(&Reverse((wake_ms, _))) = self.wakes.peek() else { return };
+        if self.armed_ms.is_none_or(|armed_ms| wake_ms < armed_ms) {
+            self.armed_ms = Some(wake_ms);
+            out.push(Output::WakeAt(Duration::from_millis(wake_ms)));
+        }
+    }
+}
+
+fn mark(dirty: &mut Vec<GroupId>, group: &mut Group) {
+    if !mem::replace(&mut group.is_dirty, true) {
+        dirty.push(group.id);
+    }
+}

@@ -27,6 +27,14 @@ pub enum DecodeError {
     },
 }
 
+/// A value that cannot be encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("value does not encode: {reason}")]
+pub struct EncodeError {
+    /// The codec's own word.
+    pub reason: String,
+}
+
 /// Encodes a value. The types that are encoded have no case that fails.
 ///
 /// # Panics
@@ -34,6 +42,15 @@ pub enum DecodeError {
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, bincode::config::legacy())
         .expect("no field of an encoded type has a case that fails")
+}
+
+/// Appends a value of a type that is not ours, and so may fail to encode.
+///
+/// # Errors
+/// If the type's `Serialize` reports an error, or a sequence does not tell its length.
+pub fn encode_into<T: Serialize>(value: &T, target: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let written = bincode::serde::encode_into_std_write(value, target, bincode::config::legacy());
+    written.map(drop).map_err(|error| EncodeError { reason: error.to_string() })
 }
 
 /// Decodes a message or a command: at most a frame.

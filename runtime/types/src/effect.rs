@@ -9,7 +9,8 @@ use thiserror::Error;
 use crate::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, TopicId};
 use crate::layout::acks::AckRange;
 use crate::limits::{
-    DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, SUBSCRIPTIONS_MAX, TOPICS_MAX,
+    DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, MAILBOXES_MAX, SUBSCRIPTIONS_MAX,
+    TOPICS_MAX,
 };
 use crate::name::{GroupName, TopicName};
 use crate::offset::{LaneEpoch, LogIndex, Offset};
@@ -136,7 +137,7 @@ pub struct Accepted {
 pub struct LaneOwner {
     /// The owner; `None` while the group has no member.
     pub owner: Option<NodeId>,
-    /// Counts the lane's moves.
+    /// Which move of which lane it was.
     pub epoch: LaneEpoch,
 }
 
@@ -275,7 +276,7 @@ pub enum Refused {
     #[error("there are {GROUPS_MAX} groups already")]
     TooManyGroups,
     /// The group may read no more topics.
-    #[error("a group reads at most {SUBSCRIPTIONS_MAX} topics")]
+    #[error("a group reads at most {SUBSCRIPTIONS_MAX} topics, all groups {MAILBOXES_MAX}")]
     TooManySubscriptions,
     /// An older start of the node spoke.
     #[error("a newer incarnation of the node has joined")]

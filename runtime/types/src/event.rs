@@ -7,6 +7,9 @@ use crate::limits::{EVENT_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, WORD_BYTE
 use crate::retry::Retry;
 use crate::seam::Rng;
 
+/// Size of an event without its id, type, key, headers and payload.
+pub const EVENT_HEADER_BYTES: usize = 28;
+
 /// An event before it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewEvent<'a> {
@@ -102,7 +105,7 @@ impl NewEvent<'_> {
 
     /// The event's size in a records section.
     pub const fn encoded_bytes(&self) -> usize {
-        crate::layout::records::EVENT_HEADER_BYTES
+        EVENT_HEADER_BYTES
             + self.id.len()
             + self.kind.len()
             + self.key.len()

@@ -66,11 +66,21 @@ pub const SHARD_UNCOMMITTED_BYTES_MAX: usize = 16 * MIB;
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 /// How long a publish waits for its answer.
 pub const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A batch without an answer is sent again after so long; the delay doubles with each time.
+pub const PUBLISH_RESEND_AFTER: Duration = Duration::from_secs(1);
+/// Longest delay before a batch is sent again.
+pub const PUBLISH_RESEND_AFTER_MAX: Duration = Duration::from_secs(8);
+/// A batch that was refused before it was proposed is offered again after so long.
+pub const PUBLISH_REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 const _: () = assert!(
     PRODUCER_BATCHES_OUT_MAX <= PRODUCER_RESULTS_KEPT,
     "after a failover every batch in flight is sent again; one whose result was forgotten would \
      be refused although it was written"
+);
+const _: () = assert!(
+    PUBLISH_RESEND_AFTER.as_millis() < PUBLISH_WAIT_MAX.as_millis(),
+    "an answer that was lost must be asked for again while its caller still waits"
 );
 const _: () = assert!(
     ENTRIES_IN_FLIGHT_MAX * ENTRY_BYTES_MAX <= SHARD_UNCOMMITTED_BYTES_MAX,
@@ -151,6 +161,8 @@ pub const GROUP_WORKERS_MAX: usize = 32;
 pub const GROUP_UNCONFIRMED_EVENTS_MAX: usize = 8_192;
 /// Events of one group that wait out a back-off, or behind a key that does.
 pub const GROUP_HELD_EVENTS_MAX: usize = 10_000;
+/// Events of one group that were read and wait for a worker.
+pub const GROUP_WAITING_EVENTS_MAX: usize = 2_048;
 /// Ranges of acked offsets above the floor of one mailbox.
 pub const ACKED_RANGES_MAX: usize = 20_000;
 /// Dead letters of one group.
@@ -163,6 +175,8 @@ pub const TOPICS_MAX: usize = 10_000;
 pub const GROUPS_MAX: usize = 10_000;
 /// Topics that one group may read.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Mailboxes of all groups: each topic that a group reads is one.
+pub const MAILBOXES_MAX: usize = 100_000;
 /// Bytes of what one turn emits.
 pub const TURN_BYTES_MAX: usize = MIB;
 /// Attempts on one event before it becomes a dead letter, unless its plan says otherwise.
@@ -183,6 +197,10 @@ const _: () = assert!(
 const _: () = assert!(
     WORKER_WINDOW_EVENTS * GROUP_WORKERS_MAX <= GROUP_UNCONFIRMED_EVENTS_MAX,
     "each window must be usable while all the others are full, or busy workers starve idle ones"
+);
+const _: () = assert!(
+    GROUP_WAITING_EVENTS_MAX < GROUP_HELD_EVENTS_MAX,
+    "whatever waits may turn out to be held"
 );
 const _: () = assert!(
     GROUP_UNCONFIRMED_EVENTS_MAX + GROUP_HELD_EVENTS_MAX <= ACKED_RANGES_MAX,

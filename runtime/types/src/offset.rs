@@ -76,7 +76,8 @@ place!(
     Term(u64), "{}"
 );
 place!(
-    /// Counts the moves of one lane from owner to owner; fences what an earlier owner reports.
+    /// Names one move of one lane from owner to owner; fences what an earlier owner reports. Made
+    /// by the state machine alone; to all others a number that must be equal.
     LaneEpoch(u32), "{}"
 );
 

@@ -15,14 +15,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::take::{Malformed, Take};
+pub use crate::event::EVENT_HEADER_BYTES;
 use crate::event::NewEvent;
 use crate::id::{ProducerId, Sequence, TopicId};
 use crate::key::key_hash;
 
 /// Size of the section's header.
 pub const RECORDS_HEADER_BYTES: usize = 40;
-/// Size of an event without its id, type, key, headers and payload.
-pub const EVENT_HEADER_BYTES: usize = 28;
 /// Flag: some ids came from outside and are checked against the id window.
 pub const FLAG_FOREIGN_IDS: u8 = 1;
 
@@ -92,6 +91,16 @@ impl RecordsBuilder {
         header.put_u32_le(crc);
         self.bytes.freeze()
     }
+}
+
+/// The same events as another batch of a producer. Only for a section that surely is in no log, or
+/// its events would stand there twice.
+pub fn renumber(section: Bytes, producer: ProducerId, sequence: Sequence) -> Bytes {
+    let mut bytes = BytesMut::from(section);
+    let mut header = bytes.get_mut(8..32).expect("a finished section has a header");
+    header.put_slice(&producer.get());
+    header.put_u64_le(sequence.get());
+    bytes.freeze()
 }
 
 /// A section that was read back: its header, and the bytes of its events.
@@ -294,6 +303,18 @@ mod tests {
         golden.extend(b"\x09\0\0\0\0\0\0\0\x01\x04\x01\0\0\0\0\0it.v1kpp");
         assert_eq!(section, golden);
         assert_eq!(section[36..40], crc32c::crc32c(&section[40..]).to_le_bytes());
+    }
+
+    /// A batch under another number must be what it would have been if sealed with it.
+    #[test]
+    fn renumbered_section_is_as_if_sealed_anew() {
+        let sealed = |producer, sequence| {
+            let mut builder = RecordsBuilder::with_capacity(0);
+            builder.push(&event("i", b"k", b"pp"));
+            builder.finish(TopicId::new(1), ProducerId::new(producer), Sequence::new(sequence))
+        };
+        let other = renumber(sealed([7; 16], 2), ProducerId::new([8; 16]), Sequence::new(3));
+        assert_eq!(other, sealed([8; 16], 3));
     }
 
     proptest! {

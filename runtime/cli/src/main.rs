@@ -1,0 +1,45 @@
+//! The `tidings` command: starts nodes, and talks to them over HTTP.
+//!
+//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 usage,
+//! 4 timeout or outcome unknown, 78 bad configuration. One file for each command.
+
+// In reading order; each module uses only those above it.
+mod failure;
+
+mod output;
+
+mod server;
+
+mod context;
+
+mod command;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command::Command;
+use crate::context::{Context, Global};
+
+/// Event-driven microservices as supervised actors on one durable log.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, propagate_version = true, max_term_width = 100)]
+struct Tidings {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let Tidings { global, command } = Tidings::parse();
+    let done = Context::new(global).and_then(|context| command.run(&context));
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    let exit = failure.exit();
+    if exit != 0 {
+        // Where nobody listens the exit code still says it.
+        let _ = writeln!(io::stderr().lock(), "{}", failure.told());
+    }
+    ExitCode::from(exit)
+}

@@ -1,0 +1,139 @@
+//! Data goes to standard output in the form that was asked for; talk goes to standard error.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::Table;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// The form of what goes to standard output. It is never guessed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON value on one line.
+    Json,
+    /// One JSON value a line.
+    Jsonl,
+    /// Nothing.
+    None,
+}
+
+/// Where a command's words go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    format: Format,
+    is_quiet: bool,
+}
+
+impl Output {
+    pub(crate) const fn new(format: Format, is_quiet: bool) -> Self {
+        Self { format, is_quiet }
+    }
+
+    /// Whether a person reads along: then there are progress bars and hints.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.format == Format::Table && !self.is_quiet
+    }
+
+    /// Gives a list.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        items: &[T],
+        header: &[&str],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::None => Ok(()),
+            Format::Json => line(&json(items)),
+            Format::Jsonl => items.iter().try_for_each(|item| line(&json(item))),
+            Format::Table => line(&table(header, items.iter().map(cells))),
+        }
+    }
+
+    /// Gives one thing; `text` shows it to people.
+    pub(crate) fn one<T: Serialize>(
+        &self,
+        item: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::None => Ok(()),
+            Format::Json | Format::Jsonl => line(&json(item)),
+            Format::Table => line(&text(item)),
+        }
+    }
+
+    /// Gives text that has no other form.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        if self.format == Format::None { Ok(()) } else { line(text.trim_end()) }
+    }
+
+    /// Tells a person what happened, where to look, what to type next.
+    pub(crate) fn say(&self, talk: &str) {
+        if self.is_for_people() {
+            // A closed standard error takes nothing from the result.
+            let _ = writeln!(io::stderr().lock(), "{talk}");
+        }
+    }
+
+    /// Suggests commands.
+    pub(crate) fn next(&self, commands: &[&str]) {
+        self.say(&format!("next:  {}", commands.join("     ")));
+    }
+}
+
+/// Rows under their header, without lines: easy to read, and to cut with other tools.
+pub(crate) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Thousands apart, for people.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn json<T: Serialize + ?Sized>(item: &T) -> String {
+    serde_json::to_string(item).expect("our own shapes have string keys only")
+}
+
+fn line(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    Ok(stdout.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_can_be_cut_with_other_tools() {
+        let rows = [["users", "7"], ["orders.eu", "12"]].map(|row| row.map(str::to_owned).to_vec());
+        let table = table(&["TOPIC", "EVENTS"], rows.into_iter());
+        assert_eq!(table, "TOPIC      EVENTS\nusers      7\norders.eu  12");
+    }
+
+    #[test]
+    fn counts_have_their_thousands_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

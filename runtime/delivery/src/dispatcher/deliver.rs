@@ -1,0 +1,268 @@
+//! Pulling events into the queues, and handing them out in batches.
+//!
+//! Bounds: at most [`GROUP_WAITING_EVENTS_MAX`] wait, at most [`GROUP_UNCONFIRMED_EVENTS_MAX`] are
+//! handed out and not settled. What waits or is out may yet be held, so it is pulled only if it
+//! could be held with all the others within [`GROUP_HELD_EVENTS_MAX`].
+//!
+//! [`GROUP_UNCONFIRMED_EVENTS_MAX`]: tidings_types::limits::GROUP_UNCONFIRMED_EVENTS_MAX
+
+use tidings_types::effect::{Accepted, Placed};
+use tidings_types::id::TopicId;
+use tidings_types::layout::records::Records;
+use tidings_types::limits::{
+    DELIVERY_BYTES_MAX, GROUP_HELD_EVENTS_MAX, GROUP_WAITING_EVENTS_MAX, READ_STEP_BYTES,
+};
+
+use crate::dispatcher::group::Group;
+use crate::dispatcher::mailbox::Fresh;
+use crate::dispatcher::port::{Output, Pause, ReadResult, Story};
+use crate::dispatcher::proposals::Step;
+use crate::dispatcher::tracked::{Arrival, TrackId};
+use crate::session::Delivery;
+
+/// Events that are pulled from one mailbox before the next one has its turn.
+const PULL_STEP: usize = 256;
+/// Bytes of one group that were fetched and not looked at, as soon as there are any.
+const FETCHED_BYTES_MAX: usize = 8 * READ_STEP_BYTES;
+/// Reads of one group that are out.
+const READS_OUT_MAX: usize = 8;
+/// Rest after a read that found nothing although there is something.
+const REST_AFTER_END_MS: u64 = 20;
+/// Rest after a read that failed.
+const REST_AFTER_FAILURE_MS: u64 = 1_000;
+
+impl Group {
+    /// New events of a topic that the group reads.
+    pub(super) fn accept(&mut self, accepted: &Accepted) {
+        let Some(&idx) = self.mailbox_idxs.get(&accepted.placed.topic) else { return };
+        let has_room = self.is_served && self.reading.fetched_bytes < FETCHED_BYTES_MAX;
+        let mailbox = self.mailbox_mut(idx);
+        let n_bytes = mailbox.accept(accepted, has_room);
+        self.reading.fetched_bytes += n_bytes;
+        self.look_again_at(idx);
+    }
+
+    /// The mailbox has its turn, if it has anything.
+    pub(super) fn look_again_at(&mut self, idx: u32) {
+        let mailbox = self.mailbox_mut(idx);
+        if !mailbox.is_queued && mailbox.is_hungry() {
+            mailbox.is_queued = true;
+            self.reading.hungry.push_back(idx);
+        }
+    }
+
+    /// Mailboxes have rested.
+    pub(super) fn wake_mailboxes(&mut self, now_ms: u64) {
+        let mailboxes = &self.mailboxes;
+        let is_resting = |&idx: &u32| {
+            let mailbox = mailboxes.get(idx as usize);
+            mailbox.is_some_and(|mailbox| now_ms < mailbox.read_after_ms)
+        };
+        let (resting, rested) = self.reading.resting.iter().partition(|idx| is_resting(idx));
+        let rested: Vec<u32> = rested;
+        self.reading.resting = resting;
+        for idx in rested {
+            self.look_again_at(idx);
+        }
+    }
+
+    fn room(&self) -> usize {
+        let n_waiting = self.table.n_waiting();
+        let n_holdable = self.table.n_held() + n_waiting + self.table.n_out();
+        let to_wait = GROUP_WAITING_EVENTS_MAX.saturating_sub(n_waiting);
+        to_wait.min(GROUP_HELD_EVENTS_MAX.saturating_sub(n_holdable))
+    }
+
+    /// Pulls what there is room for. Says whether anything came.
+    pub(super) fn pull(&mut self, step: &mut Step<'_>) -> bool {
+        let mut n_pulled = 0;
+        // Each mailbox that had nothing to give is looked at once.
+        let mut n_left = self.reading.hungry.len();
+        while 0 < n_left {
+            let room = self.room();
+            if room == 0 {
+                break;
+            }
+            let Some(idx) = self.reading.hungry.pop_front() else { break };
+            let n = self.pull_from(idx, room.min(PULL_STEP), step);
+            n_pulled += n;
+            let goes_on = self.mailbox_mut(idx).has_fetched() || !self.try_read(idx, step);
+            if goes_on {
+                self.reading.hungry.push_back(idx);
+            } else {
+                self.mailbox_mut(idx).is_queued = false;
+            }
+            if n == 0 || !goes_on {
+                n_left -= 1;
+            }
+        }
+        0 < n_pulled
+    }
+
+    fn pull_from(&mut self, idx: u32, n_max: usize, step: &mut Step<'_>) -> usize {
+        let mailbox = self.mailbox_mut(idx);
+        let n_bytes_before = mailbox.fetched_bytes();
+        let mut n_pulled = 0;
+        while n_pulled < n_max {
+            match self.mailbox_mut(idx).next_event() {
+                Ok(Some(fresh)) => self.track(idx, fresh),
+                Ok(None) => break,
+                Err(malformed) => {
+                    self.rest(idx, malformed.to_string(), step);
+                    break;
+                }
+            }
+            n_pulled += 1;
+        }
+        let n_bytes = n_bytes_before - self.mailbox_mut(idx).fetched_bytes();
+        self.reading.fetched_bytes -= n_bytes;
+        n_pulled
+    }
+
+    fn track(&mut self, mailbox_idx: u32, fresh: Fresh) {
+        let Fresh { offset, event, attempts, retry_at_ms } = fresh;
+        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms };
+        let id = self.arrive(arrival);
+        self.mailbox_mut(mailbox_idx).window.insert(offset, id);
+    }
+
+    /// Asks for a read if the mailbox needs one. `false`: it needs one and must wait for its turn.
+    fn try_read(&mut self, idx: u32, step: &mut Step<'_>) -> bool {
+        let is_budget_left = self.reading.n_reads_out < READS_OUT_MAX;
+        let group = self.id;
+        let mailbox = self.mailbox_mut(idx);
+        if !mailbox.needs_read(step.now_ms) {
+            return true;
+        }
+        if !is_budget_left {
+            return false;
+        }
+        let (topic, from) = (mailbox.topic, mailbox.begin_read());
+        self.reading.n_reads_out += 1;
+        step.out.push(Output::Read { group, topic, from, max_bytes: READ_STEP_BYTES });
+        true
+    }
+
+    /// The answer to a read.
+    pub(super) fn end_read(&mut self, topic: TopicId, result: ReadResult, step: &mut Step<'_>) {
+        let Some(&idx) = self.mailbox_idxs.get(&topic) else { return };
+        if !self.mailbox_mut(idx).is_reading() {
+            return;
+        }
+        self.reading.n_reads_out -= 1;
+        match result {
+            ReadResult::Blocks(blocks) => self.take_blocks(idx, &blocks, step),
+            ReadResult::End => {
+                let now_ms = step.now_ms;
+                self.mailbox_mut(idx).fail_read(now_ms + REST_AFTER_END_MS);
+                self.reading.resting.push(idx);
+            }
+            ReadResult::Failed(message) => self.rest(idx, message, step),
+        }
+    }
+
+    fn take_blocks(&mut self, idx: u32, blocks: &[(Placed, Records)], step: &mut Step<'_>) {
+        match self.mailbox_mut(idx).end_read(blocks) {
+            Ok(n_bytes) => {
+                self.reading.fetched_bytes += n_bytes;
+                self.look_again_at(idx);
+                let (group, mailbox) = (self.id, self.mailbox_mut(idx));
+                if std::mem::take(&mut mailbox.is_failing) {
+                    let (topic, at) = (mailbox.topic, mailbox.next());
+                    let why = Pause::ReadFailed { topic, at, message: String::new() };
+                    step.out.push(Output::Told(Story::Resumed { group, why }));
+                }
+            }
+            Err(why) => self.rest(idx, why.to_owned(), step),
+        }
+    }
+
+    /// Events cannot be read: says so, and tries again later. Nothing is ever passed over.
+    fn rest(&mut self, idx: u32, message: String, step: &mut Step<'_>) {
+        let group = self.id;
+        let mailbox = self.mailbox_mut(idx);
+        mailbox.fail_read(step.now_ms + REST_AFTER_FAILURE_MS);
+        if !mailbox.is_failing {
+            mailbox.is_failing = true;
+            let why = Pause::ReadFailed { topic: mailbox.topic, at: mailbox.next(), message };
+            step.out.push(Output::Told(Story::Paused { group, why }));
+        }
+        self.reading.resting.push(idx);
+    }
+
+    /// Hands out what can be. Says whether anything went.
+    pub(super) fn deliver(&mut self, step: &mut Step<'_>) -> bool {
+        if self.outbox.is_full {
+            return false;
+        }
+        let mut n_delivered = 0;
+        let mut n_without_room = 0;
+        while self.lanes.has_ready() && n_without_room < self.workers.len() {
+            let worker_idx = self.worker_idx % self.workers.len();
+            self.worker_idx = worker_idx + 1;
+            let worker = self.workers.get(worker_idx).expect("just taken modulo their number");
+            let room = worker.room().min(self.table.n_confirmable());
+            if room == 0 {
+                n_without_room += 1;
+                continue;
+            }
+            n_without_room = 0;
+            n_delivered += self.deliver_to(worker_idx, room, step);
+        }
+        0 < n_delivered
+    }
+
+    fn deliver_to(&mut self, worker_idx: usize, room: usize, step: &mut Step<'_>) -> usize {
+        let worker = self.workers.get(worker_idx).expect("the caller has seen it").id;
+        let mut deliveries = Vec::with_capacity(room.min(self.table.n_waiting().max(1)));
+        let mut ids = Vec::with_capacity(deliveries.capacity());
+        let mut n_bytes = 0;
+        let mut is_full = false;
+        while !is_full && ids.len() < room {
+            let Some((lane, lane_epoch)) = self.lanes.next_ready() else { break };
+            let n_before = ids.len();
+            while let Some(id) = self.queues.front(lane, &mut self.table, step.now_ms) {
+                let n_more = self.size_of(id);
+                is_full =
+                    ids.len() == room || (!ids.is_empty() && DELIVERY_BYTES_MAX < n_bytes + n_more);
+                if is_full {
+                    break;
+                }
+                n_bytes += n_more;
+                self.queues.take_front(lane, id, &mut self.table);
+                self.table.get_mut(id).lane_epoch = lane_epoch;
+                deliveries.push(self.delivery(id));
+                ids.push(id);
+            }
+            if n_before < ids.len() {
+                self.lanes.lend(lane, worker, ids.len() - n_before);
+            } else {
+                self.want(lane);
+            }
+        }
+        let n_delivered = ids.len();
+        if 0 < n_delivered {
+            let batch = step.batches.next();
+            let found = self.workers.get_mut(worker_idx).expect("the caller has seen it");
+            found.hand_out(batch, ids);
+            step.out.push(Output::Deliver { group: self.id, worker, batch, deliveries });
+        }
+        n_delivered
+    }
+
+    fn size_of(&self, id: TrackId) -> usize {
+        let event = self.table.get(id).event.as_ref();
+        event.expect("what waits has its event").encoded_bytes()
+    }
+
+    fn delivery(&self, id: TrackId) -> Delivery {
+        let tracked = self.table.get(id);
+        Delivery {
+            topic: self.topic_of(id),
+            offset: tracked.offset,
+            lane_epoch: tracked.lane_epoch,
+            attempt: tracked.attempts.saturating_add(1),
+            event: tracked.event.clone().expect("what waits has its event"),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One group: its mailboxes, the events on their way, its workers, its outcomes.
+//!
+//! ```text
+//!   mailboxes ──pull──▶ queues by lane ──deliver──▶ workers ──report──▶ outcomes
+//!                          ▲    └ blocked keys          │                  │
+//!                          └──────── unstarted ─────────┘               propose
+//!                                                                          ▼
+//!                              forget ◀──────── settle ◀──────────── the log applies
+//! ```
+//!
+//! The parts of the picture are the neighbouring files. A group keeps what it knows while another
+//! node leads: offsets and outcomes never change, so the next [`GroupSnapshot`] only adds to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tidings_types::effect::{GroupSnapshot, MailboxSnapshot, Redriven};
+use tidings_types::id::{GroupId, NodeId, TopicId};
+use tidings_types::layout::command::DeadLetter;
+use tidings_types::layout::records::Records;
+use tidings_types::offset::{Lane, Offset};
+
+use crate::dispatcher::mailbox::Mailbox;
+use crate::dispatcher::proposals::{KeptTurn, Step};
+use crate::dispatcher::queues::Queues;
+use crate::dispatcher::tracked::{Arrival, Table, TrackId};
+use crate::dispatcher::worker::Worker;
+use crate::lanes::Lanes;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    /// A service of this process works for it and does not drain.
+    pub(super) is_served: bool,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) mailbox_idxs: BTreeMap<TopicId, u32>,
+    /// Redriven events on their way; they are settled in their mailbox.
+    pub(super) redriven: BTreeMap<(TopicId, Offset), TrackId>,
+    pub(super) table: Table,
+    pub(super) queues: Queues,
+    pub(super) lanes: Lanes,
+    pub(super) workers: Vec<Worker>,
+    /// The worker that is next to get a batch.
+    pub(super) worker_idx: usize,
+    pub(super) reading: Reading,
+    pub(super) outbox: Outbox,
+    /// Kept for its memory.
+    pub(super) scratch: Vec<TrackId>,
+    /// The moment for which a wake is asked.
+    pub(super) wake_ms: Option<u64>,
+    /// It stands in the dispatcher's list of groups that something happened to.
+    pub(super) is_dirty: bool,
+}
+
+/// What a group has to read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Mailboxes to look at, in turn.
+    pub(super) hungry: VecDeque<u32>,
+    /// Mailboxes that rest after a read that failed or found nothing.
+    pub(super) resting: Vec<u32>,
+    pub(super) n_reads_out: usize,
+    /// Bytes that were fetched and not looked at.
+    pub(super) fetched_bytes: usize,
+    /// Too many are held, and people were told.
+    pub(super) is_choked: bool,
+}
+
+/// Outcomes that wait to be proposed.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Mailboxes with outcomes, and none proposed.
+    pub(super) mailboxes: BTreeSet<u32>,
+    /// By number.
+    pub(super) turns: VecDeque<KeptTurn>,
+    pub(super) letters: VecDeque<DeadLetter>,
+    pub(super) n_turns_made: u64,
+    pub(super) n_turns_out: usize,
+    pub(super) turn_bytes_out: usize,
+    pub(super) n_letters_out: usize,
+    /// Nothing is proposed before, after a proposal was lost.
+    pub(super) propose_after_ms: u64,
+    /// No dead letter is proposed before, after one was refused.
+    pub(super) letters_after_ms: u64,
+    /// No dead letter can be added, and people were told.
+    pub(super) is_full: bool,
+    /// One was added since one was refused.
+    pub(super) has_room: bool,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, node: NodeId) -> Self {
+        Self {
+            id,
+            is_served: false,
+            mailboxes: Vec::new(),
+            mailbox_idxs: BTreeMap::new(),
+            redriven: BTreeMap::new(),
+            table: Table::default(),
+            queues: Queues::new(),
+            lanes: Lanes::new(node),
+            workers: Vec::new(),
+            worker_idx: 0,
+            reading: Reading::default(),
+            outbox: Outbox::default(),
+            scratch: Vec::new(),
+            wake_ms: None,
+            is_dirty: false,
+        }
+    }
+
+    /// Takes over what the state says. What it knew already stays as it is.
+    pub(super) fn learn(&mut self, snapshot: &GroupSnapshot, now_ms: u64) {
+        self.lanes.moved(&snapshot.lanes);
+        for mailbox in &snapshot.mailboxes {
+            self.learn_mailbox(mailbox, now_ms);
+        }
+        let place = |redriven: &Redriven| (redriven.topic, redriven.offset);
+        let listed: BTreeSet<_> = snapshot.redriven.iter().map(place).collect();
+        let is_gone = |place: &&(TopicId, Offset)| !listed.contains(place);
+        let gone: Vec<_> = self.redriven.keys().filter(is_gone).copied().collect();
+        for (topic, offset) in gone {
+            self.settle_redriven(topic, offset, offset.next(), now_ms);
+        }
+        for redriven in &snapshot.redriven {
+            match self.redriven.get(&place(redriven)) {
+                Some(&id) => {
+                    self.learn_attempts(id, redriven.attempts, redriven.retry_at_ms, now_ms)
+                }
+                None => self.redrive(redriven),
+            }
+        }
+        self.want_all();
+    }
+
+    fn learn_mailbox(&mut self, snapshot: &MailboxSnapshot, now_ms: u64) {
+        let idx = *self.mailbox_idxs.entry(snapshot.topic).or_insert_with(|| {
+            self.mailboxes.push(Mailbox::new(snapshot));
+            u32::try_from(self.mailboxes.len() - 1).expect("SUBSCRIPTIONS_MAX bounds them")
+        });
+        self.settle_range(idx, Offset::ZERO, snapshot.floor, now_ms);
+        for range in &snapshot.acked {
+            self.settle_range(idx, range.start, range.start.plus(range.len.into()), now_ms);
+        }
+        for failed in &snapshot.failed {
+            let mailbox = self.mailbox_mut(idx);
+            if let Some(id) = mailbox.window.get(failed.offset) {
+                self.learn_attempts(id, failed.attempts, failed.retry_at_ms, now_ms);
+            } else if mailbox.next() <= failed.offset {
+                mailbox.fail_ahead(failed.offset, failed.attempts, failed.retry_at_ms);
+            }
+        }
+        self.mailbox_mut(idx).reaches(snapshot.end);
+        self.look_again_at(idx);
+    }
+
+    fn learn_attempts(&mut self, id: TrackId, attempts: u32, retry_at_ms: u64, now_ms: u64) {
+        if self.table.get(id).attempts < attempts {
+            self.count_attempt(id, attempts, retry_at_ms, now_ms);
+        }
+    }
+
+    /// A dead letter goes back into delivery, behind all that waits in its lane.
+    pub(super) fn redrive(&mut self, redriven: &Redriven) {
+        let &Redriven { topic, offset, attempts, retry_at_ms, .. } = redriven;
+        let records = Records::parse(redriven.records.clone());
+        let event = records.ok().and_then(|records| records.events().next());
+        let (Some(Ok(event)), Some(&mailbox_idx)) = (event, self.mailbox_idxs.get(&topic)) else {
+            return;
+        };
+        if self.redriven.contains_key(&(topic, offset)) {
+            return;
+        }
+        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms };
+        let id = self.arrive(arrival);
+        self.redriven.insert((topic, offset), id);
+    }
+
+    /// A new event waits in its lane.
+    pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
+        let lane = Lane::of(arrival.event.key_hash);
+        let id = self.table.arrive(arrival);
+        self.queues.push(lane, id);
+        self.lanes.want(lane);
+        id
+    }
+
+    /// The event on its way that an outcome speaks of.
+    pub(super) fn find(&self, topic: TopicId, offset: Offset) -> Option<TrackId> {
+        if let Some(&id) = self.redriven.get(&(topic, offset)) {
+            return Some(id);
+        }
+        let idx = *self.mailbox_idxs.get(&topic)?;
+        self.mailboxes.get(idx as usize)?.window.get(offset)
+    }
+
+    /// All lanes that have something to hand out say so.
+    pub(super) fn want_all(&mut self) {
+        for lane in Lane::all() {
+            self.want(lane);
+        }
+    }
+
+    /// The lane says so if it has something to hand out.
+    pub(super) fn want(&mut self, lane: Lane) {
+        if self.queues.has_work(lane) {
+            self.lanes.want(lane);
+        }
+    }
+
+    pub(super) fn mailbox_mut(&mut self, idx: u32) -> &mut Mailbox {
+        self.mailboxes.get_mut(idx as usize).expect("mailboxes are never taken away")
+    }
+
+    pub(super) fn topic_of(&self, id: TrackId) -> TopicId {
+        let idx = self.table.get(id).mailbox_idx;
+        self.mailboxes.get(idx as usize).expect("mailboxes are never taken away").topic
+    }
+
+    /// Does all that has become possible. Called after whatever happened to the group.
+    pub(super) fn advance(&mut self, step: &mut Step<'_>) {
+        while let Some(lane) = self.queues.fire_timer(&mut self.table, step.now_ms) {
+            self.want(lane);
+        }
+        self.tell_pauses(step);
+        if step.is_leading && self.is_served {
+            self.wake_mailboxes(step.now_ms);
+            // Handing out makes room to pull, and pulling gives more to hand out.
+            while self.pull(step) | self.deliver(step) {}
+        }
+        if step.is_leading {
+            self.propose(step);
+        }
+    }
+
+    /// When it must be called again although nothing happened to it.
+    pub(super) fn next_wake_ms(&self, now_ms: u64) -> Option<u64> {
+        let has_outcomes = !self.outbox.mailboxes.is_empty() || !self.outbox.turns.is_empty();
+        let has_letters = !self.outbox.letters.is_empty();
+        let outbox = (has_outcomes || has_letters).then_some(self.outbox.propose_after_ms);
+        let letters = has_letters.then_some(self.outbox.letters_after_ms);
+        let resting = self.reading.resting.iter().filter_map(|&idx| {
+            self.mailboxes.get(idx as usize).map(|mailbox| mailbox.read_after_ms)
+        });
+        let moments = [self.queues.next_timer_ms(), outbox, letters];
+        let moments = moments.into_iter().flatten().chain(resting);
+        moments.filter(|&moment| now_ms < moment).min()
+    }
+}

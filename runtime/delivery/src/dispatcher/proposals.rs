@@ -1,0 +1,101 @@
+//! What is proposed and has no answer yet: kept whole, because it may have to be proposed again.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tidings_types::id::{GroupId, Token};
+use tidings_types::layout::acks::Failure;
+use tidings_types::layout::command::DeadLetter;
+use tidings_types::layout::entry::SectionKind;
+use tidings_types::layout::turn::Turn;
+use tidings_types::offset::Offset;
+
+use crate::dispatcher::port::Output;
+use crate::session::BatchId;
+
+/// What one step of a group needs from around it.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    /// Cluster time.
+    pub(super) now_ms: u64,
+    pub(super) is_leading: bool,
+    pub(super) proposals: &'a mut Proposals,
+    pub(super) batches: &'a mut Batches,
+    pub(super) out: &'a mut Vec<Output>,
+}
+
+/// Numbers batches.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    n_made: u64,
+}
+
+impl Batches {
+    pub(super) const fn next(&mut self) -> BatchId {
+        self.n_made += 1;
+        BatchId::new(self.n_made)
+    }
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Proposals {
+    next: u64,
+    out: BTreeMap<Token, (GroupId, Kept)>,
+}
+
+/// The content of a proposal.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Outcomes of one mailbox.
+    Acks { mailbox_idx: u32, done: Vec<Offset>, failures: Vec<Failure> },
+    /// A success that emits.
+    Turn(KeptTurn),
+    /// An event that is given up, with the epoch in which it was handed out.
+    Letter(DeadLetter),
+}
+
+/// A turn and its place among the group's turns.
+#[derive(Debug)]
+pub(super) struct KeptTurn {
+    pub(super) number: u64,
+    pub(super) n_bytes: usize,
+    /// With the epoch in which its event was handed out.
+    pub(super) turn: Turn,
+}
+
+impl Proposals {
+    pub(super) const fn new(first: Token) -> Self {
+        Self { next: first.get(), out: BTreeMap::new() }
+    }
+
+    /// Answers a proposal: whose it was and what; `None` if it was answered before.
+    pub(super) fn answer(&mut self, token: Token) -> Option<(GroupId, Kept)> {
+        self.out.remove(&token)
+    }
+
+    /// Everything that is out, oldest first: nobody will answer it any more.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (GroupId, Kept)> + use<> {
+        std::mem::take(&mut self.out).into_values()
+    }
+
+    fn keep(&mut self, group: GroupId, kept: Kept) -> Token {
+        let token = Token::new(self.next);
+        self.next += 1;
+        self.out.insert(token, (group, kept));
+        token
+    }
+}
+
+impl Step<'_> {
+    /// Proposes a section and keeps what it was made of.
+    pub(super) fn propose(&mut self, group: GroupId, kept: Kept, body: Bytes) {
+        let (kind, may_wait) = match kept {
+            Kept::Acks { .. } => (SectionKind::Acks, true),
+            Kept::Turn(_) => (SectionKind::Turn, false),
+            Kept::Letter(_) => (SectionKind::Command, false),
+        };
+        let token = self.proposals.keep(group, kept);
+        self.out.push(Output::Propose { token, kind, body, may_wait });
+    }
+}

@@ -1,0 +1,202 @@
+//! Outcomes on their way into the log: acks folded per mailbox, turns and dead letters one by one.
+//!
+//! Invariant: an outcome is in the outbox or proposed, until the log has applied or refused it. A
+//! proposal that is lost goes back into the outbox, and rests there before it is proposed again.
+
+use bytes::Bytes;
+use tidings_types::id::TopicId;
+use tidings_types::layout::acks::{Acks, Failure};
+use tidings_types::layout::command::{Command, DeadLetter, DeadReason};
+use tidings_types::limits::{OUTCOMES_WAIT_MAX, TURN_BYTES_MAX};
+use tidings_types::offset::{LaneEpoch, Offset};
+
+use crate::dispatcher::group::Group;
+use crate::dispatcher::mailbox::fold;
+use crate::dispatcher::proposals::{Kept, KeptTurn, Step};
+use crate::dispatcher::tracked::{Stage, TrackId};
+
+/// Turns of one group that are proposed.
+const TURNS_OUT_MAX: usize = 1_024;
+/// Bytes of turns of one group that are proposed, as soon as there are any.
+const TURN_BYTES_OUT_MAX: usize = 2 * TURN_BYTES_MAX;
+/// Dead letters of one group that are proposed; one while there may be no room.
+const LETTERS_OUT_MAX: usize = 64;
+/// Rest before a lost proposal is proposed again.
+const LOST_PAUSE_MS: u64 = OUTCOMES_WAIT_MAX.as_millis() as u64;
+/// Rest before a dead letter is proposed again that was applied without effect.
+const LETTER_PAUSE_MS: u64 = 1_000;
+
+impl Group {
+    /// Proposes what may be proposed now.
+    pub(super) fn propose(&mut self, step: &mut Step<'_>) {
+        if step.now_ms < self.outbox.propose_after_ms {
+            return;
+        }
+        while let Some(idx) = self.outbox.mailboxes.pop_first() {
+            self.propose_acks(idx, step);
+        }
+        while self.outbox.n_turns_out < TURNS_OUT_MAX
+            && self.outbox.turn_bytes_out < TURN_BYTES_OUT_MAX
+        {
+            let Some(turn) = self.outbox.turns.pop_front() else { break };
+            self.propose_turn(turn, step);
+        }
+        let n_letters_max = if self.outbox.is_full { 1 } else { LETTERS_OUT_MAX };
+        while self.outbox.n_letters_out < n_letters_max
+            && self.outbox.letters_after_ms <= step.now_ms
+        {
+            let Some(letter) = self.outbox.letters.pop_front() else { break };
+            self.propose_letter(letter, step);
+        }
+    }
+
+    fn propose_acks(&mut self, mailbox_idx: u32, step: &mut Step<'_>) {
+        let group = self.id;
+        let mailbox = self.mailbox_mut(mailbox_idx);
+        let topic = mailbox.topic;
+        let (mut done, kept) = mailbox.outcomes.take();
+        let mut failures = Vec::with_capacity(kept.len());
+        // A failure that was counted meanwhile is not proposed again: it would count twice.
+        let mut kept_failures = Vec::with_capacity(kept.len());
+        for failure in kept {
+            let Some(id) = self.find_failing(mailbox_idx, failure.offset) else { continue };
+            match self.epoch_of(id, failure.lane_epoch) {
+                Some(lane_epoch) => {
+                    failures.push(Failure { lane_epoch, ..failure.clone() });
+                    kept_failures.push(failure);
+                }
+                None => self.hold(id, step.now_ms),
+            }
+        }
+        let ranges = fold(&mut done);
+        if ranges.is_empty() && failures.is_empty() {
+            self.free_acks(mailbox_idx);
+            return;
+        }
+        self.mailbox_mut(mailbox_idx).outcomes.is_proposed = true;
+        let body = Acks { group, topic, ranges, failures }.encode();
+        step.propose(group, Kept::Acks { mailbox_idx, done, failures: kept_failures }, body);
+    }
+
+    fn propose_turn(&mut self, kept: KeptTurn, step: &mut Step<'_>) {
+        let turn = &kept.turn;
+        let Some(id) = self.find_turn(&kept) else { return };
+        let Some(lane_epoch) = self.epoch_of(id, turn.lane_epoch) else {
+            self.give_back(id, step.now_ms);
+            return;
+        };
+        let mut proposed = turn.clone();
+        proposed.lane_epoch = lane_epoch;
+        self.outbox.n_turns_out += 1;
+        self.outbox.turn_bytes_out += kept.n_bytes;
+        step.propose(self.id, Kept::Turn(kept), proposed.encode());
+    }
+
+    fn propose_letter(&mut self, letter: DeadLetter, step: &mut Step<'_>) {
+        let Some(id) = self.find_dying(&letter) else { return };
+        let Some(lane_epoch) = self.epoch_of(id, letter.lane_epoch) else {
+            self.hold(id, step.now_ms);
+            return;
+        };
+        let proposed = DeadLetter { lane_epoch, ..letter.clone() };
+        self.outbox.n_letters_out += 1;
+        let body = Bytes::from(Command::DeadLetter(proposed).encode());
+        step.propose(self.id, Kept::Letter(letter), body);
+    }
+
+    /// A proposal was applied; its effects came before.
+    pub(super) fn taken(&mut self, kept: Kept, now_ms: u64) {
+        match kept {
+            Kept::Acks { mailbox_idx, failures, .. } => {
+                self.free_acks(mailbox_idx);
+                for failure in failures {
+                    // Applied, and yet neither counted nor refused: the section did not parse.
+                    if let Some(id) = self.find_failing(mailbox_idx, failure.offset) {
+                        self.table.get_mut(id).retry_at_ms = failure.retry_at_ms;
+                        self.hold(id, now_ms);
+                    }
+                }
+            }
+            Kept::Turn(kept) => {
+                self.free_turn(&kept);
+                // Applied, and yet neither settled nor refused by its lane: what it emits cannot
+                // be published, and another attempt would emit the same.
+                if let Some(id) = self.find_turn(&kept) {
+                    let attempts = self.table.get(id).attempts + 1;
+                    self.bury(id, DeadReason::Fatal, "what it emits cannot be published", attempts);
+                }
+            }
+            Kept::Letter(letter) => {
+                self.outbox.n_letters_out -= 1;
+                if self.find_dying(&letter).is_some() {
+                    let after_ms = &mut self.outbox.letters_after_ms;
+                    *after_ms = (*after_ms).max(now_ms + LETTER_PAUSE_MS);
+                    self.outbox.letters.push_front(letter);
+                }
+            }
+        }
+    }
+
+    /// A proposal was refused or its fate is unknown. What has no outcome is proposed again; what
+    /// was applied after all is refused the second time, and that settles it.
+    pub(super) fn lost(&mut self, kept: Kept, now_ms: u64) {
+        self.outbox.propose_after_ms = now_ms + LOST_PAUSE_MS;
+        match kept {
+            Kept::Acks { mailbox_idx, done, failures } => {
+                let outcomes = &mut self.mailbox_mut(mailbox_idx).outcomes;
+                outcomes.done.extend(done);
+                outcomes.failures.splice(..0, failures);
+                self.free_acks(mailbox_idx);
+            }
+            Kept::Turn(kept) => {
+                self.free_turn(&kept);
+                let turns = &mut self.outbox.turns;
+                let place = turns.partition_point(|other| other.number < kept.number);
+                turns.insert(place, kept);
+            }
+            Kept::Letter(letter) => {
+                self.outbox.n_letters_out -= 1;
+                self.outbox.letters.push_front(letter);
+            }
+        }
+    }
+
+    fn find_failing(&self, mailbox_idx: u32, offset: Offset) -> Option<TrackId> {
+        let topic = self.mailboxes.get(mailbox_idx as usize)?.topic;
+        self.find_at(topic, offset, Stage::Failing)
+    }
+
+    fn find_turn(&self, kept: &KeptTurn) -> Option<TrackId> {
+        let turn = &kept.turn;
+        let id = self.find_at(turn.topic, turn.offset, Stage::Done)?;
+        // It may have been handed out again, if its lane moved.
+        (self.table.get(id).lane_epoch == turn.lane_epoch).then_some(id)
+    }
+
+    fn find_dying(&self, letter: &DeadLetter) -> Option<TrackId> {
+        self.find_at(letter.topic, letter.offset, Stage::Dying)
+    }
+
+    fn find_at(&self, topic: TopicId, offset: Offset, stage: Stage) -> Option<TrackId> {
+        let id = self.find(topic, offset)?;
+        (self.table.get(id).stage() == stage).then_some(id)
+    }
+
+    /// The epoch that an outcome must name; `None` if its lane has left us.
+    fn epoch_of(&self, id: TrackId, delivered: LaneEpoch) -> Option<LaneEpoch> {
+        self.lanes.epoch_for(self.table.get(id).lane(), delivered)
+    }
+
+    fn free_acks(&mut self, mailbox_idx: u32) {
+        let outcomes = &mut self.mailbox_mut(mailbox_idx).outcomes;
+        outcomes.is_proposed = false;
+        if !outcomes.is_empty() {
+            self.outbox.mailboxes.insert(mailbox_idx);
+        }
+    }
+
+    const fn free_turn(&mut self, kept: &KeptTurn) {
+        self.outbox.n_turns_out -= 1;
+        self.outbox.turn_bytes_out -= kept.n_bytes;
+    }
+}

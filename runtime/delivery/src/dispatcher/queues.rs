@@ -1,0 +1,224 @@
+//! The events that wait, by lane, and the keys that are blocked.
+//!
+//! ```text
+//!   lane:  returned ─▶ fifo ─▶ handed out        (returned goes first: it was handed out before)
+//!   blocked key:  front │ held │ held …          (in the order of arrival)
+//!                   └ failing, in back-off, due, tried once more alone, or dying
+//! ```
+//!
+//! Invariant: of one key, all that is out, blocked or returned arrived before all that is in the
+//! fifo. A key is blocked from the failure of an event until that event has succeeded or its dead
+//! letter is committed; only the event itself is tried meanwhile. Other keys of the lane go on.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use tidings_types::limits::LANES;
+use tidings_types::offset::Lane;
+
+use crate::dispatcher::tracked::{Stage, Table, TrackId};
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Queues {
+    lanes: Vec<LaneQueue>,
+    /// When a key's back-off ends. Entries that no longer hold are harmless.
+    timers: BinaryHeap<Reverse<(u64, u64)>>,
+}
+
+#[derive(Debug, Default)]
+struct LaneQueue {
+    fifo: VecDeque<TrackId>,
+    returned: Vec<TrackId>,
+    blocked: BTreeMap<u64, VecDeque<TrackId>>,
+    /// Keys whose front may be tried again.
+    due: VecDeque<u64>,
+}
+
+impl LaneQueue {
+    fn has_work(&self) -> bool {
+        !self.fifo.is_empty() || !self.returned.is_empty() || !self.due.is_empty()
+    }
+}
+
+impl Queues {
+    pub(super) fn new() -> Self {
+        let lanes = (0..LANES).map(|_| LaneQueue::default()).collect();
+        Self { lanes, timers: BinaryHeap::new() }
+    }
+
+    /// A new event waits behind all others of its lane.
+    pub(super) fn push(&mut self, lane: Lane, id: TrackId) {
+        self.lane_mut(lane).fifo.push_back(id);
+    }
+
+    /// The lane has something that could be handed out.
+    pub(super) fn has_work(&self, lane: Lane) -> bool {
+        self.lanes.get(lane.idx()).is_some_and(LaneQueue::has_work)
+    }
+
+    /// The event of the lane that is handed out next, without taking it.
+    ///
+    /// Clears away what is in front of it: events that are settled meanwhile, and those that are
+    /// held up by their key, which move behind it. Only for a lane of which nothing is out.
+    pub(super) fn front(&mut self, lane: Lane, table: &mut Table, now_ms: u64) -> Option<TrackId> {
+        self.lane_mut(lane).take_back_returned(table);
+        if let Some(id) = self.due_front(lane, table, now_ms) {
+            return Some(id);
+        }
+        loop {
+            let queue = self.lane_mut(lane);
+            let id = *queue.fifo.front()?;
+            let tracked = table.get(id);
+            let (key_hash, retry_at_ms) = (tracked.key_hash, tracked.retry_at_ms);
+            if tracked.is_settled {
+                queue.fifo.pop_front();
+                table.forget(id);
+            } else if let Some(key) = queue.blocked.get_mut(&key_hash) {
+                // What is blocked arrived before what is in the fifo.
+                key.push_back(id);
+                queue.fifo.pop_front();
+                table.move_to(id, Stage::Held);
+            } else if now_ms < retry_at_ms {
+                queue.fifo.pop_front();
+                self.block(id, Stage::Held, table);
+                self.timers.push(Reverse((retry_at_ms, key_hash)));
+            } else {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Takes what [`front`](Self::front) has just shown.
+    pub(super) fn take_front(&mut self, lane: Lane, id: TrackId, table: &mut Table) {
+        let queue = self.lane_mut(lane);
+        if queue.due.is_empty() {
+            let front = queue.fifo.pop_front();
+            assert_eq!(front, Some(id), "what is taken was shown");
+        } else {
+            // It stays in front of its key.
+            queue.due.pop_front();
+        }
+        table.move_to(id, Stage::Out);
+    }
+
+    /// The first key whose front may be tried again.
+    fn due_front(&mut self, lane: Lane, table: &Table, now_ms: u64) -> Option<TrackId> {
+        let queue = self.lane_mut(lane);
+        while let Some(key_hash) = queue.due.front() {
+            let front = queue.blocked.get(key_hash).and_then(VecDeque::front);
+            let is_due = |id: &TrackId| {
+                let tracked = table.get(*id);
+                tracked.stage() == Stage::Held && tracked.retry_at_ms <= now_ms
+            };
+            if let Some(&id) = front.filter(|id| is_due(id)) {
+                return Some(id);
+            }
+            queue.due.pop_front();
+        }
+        None
+    }
+
+    /// An event comes back without an attempt.
+    pub(super) fn give_back(&mut self, id: TrackId, table: &mut Table, now_ms: u64) {
+        let tracked = table.get(id);
+        let (lane, key_hash) = (tracked.lane(), tracked.key_hash);
+        if self.lane_mut(lane).blocked.contains_key(&key_hash) {
+            self.block(id, Stage::Held, table);
+            self.look_at_key(lane, key_hash, table, now_ms);
+        } else {
+            table.move_to(id, Stage::Waiting);
+            self.lane_mut(lane).returned.push(id);
+        }
+    }
+
+    /// Blocks the event's key with the event in its place, which is the front as a rule.
+    pub(super) fn block(&mut self, id: TrackId, stage: Stage, table: &mut Table) {
+        table.move_to(id, stage);
+        let tracked = table.get(id);
+        let (order, key_hash) = (tracked.order, tracked.key_hash);
+        let key = self.lane_mut(tracked.lane()).blocked.entry(key_hash).or_default();
+        let place = key.partition_point(|&other| table.get(other).order < order);
+        // The event that was tried alone is in its place already.
+        if key.get(place) != Some(&id) {
+            key.insert(place, id);
+        }
+    }
+
+    /// The event is through: its key goes on, if the event has blocked it.
+    pub(super) fn unblock(&mut self, id: TrackId, table: &mut Table, now_ms: u64) {
+        let tracked = table.get(id);
+        let (lane, key_hash) = (tracked.lane(), tracked.key_hash);
+        let Some(key) = self.lane_mut(lane).blocked.get_mut(&key_hash) else { return };
+        let Some(place) = key.iter().position(|&other| other == id) else { return };
+        key.remove(place);
+        self.look_at_key(lane, key_hash, table, now_ms);
+    }
+
+    /// Decides what a blocked key waits for, by its front.
+    pub(super) fn look_at_key(
+        &mut self,
+        lane: Lane,
+        key_hash: u64,
+        table: &mut Table,
+        now_ms: u64,
+    ) {
+        let queue = self.lane_mut(lane);
+        let Some(key) = queue.blocked.get(&key_hash) else { return };
+        let Some(&front) = key.front() else {
+            queue.blocked.remove(&key_hash);
+            return;
+        };
+        let tracked = table.get(front);
+        let retry_at_ms = tracked.retry_at_ms;
+        if tracked.stage() != Stage::Held {
+            return;
+        }
+        let is_held = |&id: &TrackId| table.get(id).stage() == Stage::Held;
+        if now_ms < retry_at_ms {
+            self.timers.push(Reverse((retry_at_ms, key_hash)));
+        } else if 0 < tracked.attempts || !key.iter().all(is_held) {
+            queue.due.push_back(key_hash);
+        } else {
+            let key = queue.blocked.remove(&key_hash).expect("just seen");
+            for id in key {
+                table.move_to(id, Stage::Waiting);
+                queue.returned.push(id);
+            }
+        }
+    }
+
+    /// Looks at a key whose back-off has ended. Gives its lane; `None` when no more has ended.
+    pub(super) fn fire_timer(&mut self, table: &mut Table, now_ms: u64) -> Option<Lane> {
+        let &Reverse((at_ms, key_hash)) = self.timers.peek()?;
+        if now_ms < at_ms {
+            return None;
+        }
+        self.timers.pop();
+        let lane = Lane::of(key_hash);
+        self.look_at_key(lane, key_hash, table, now_ms);
+        Some(lane)
+    }
+
+    /// When the next back-off ends.
+    pub(super) fn next_timer_ms(&self) -> Option<u64> {
+        self.timers.peek().map(|&Reverse((at_ms, _))| at_ms)
+    }
+
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue {
+        self.lanes.get_mut(lane.idx()).expect("a lane is a byte and there are 256 queues")
+    }
+}
+
+impl LaneQueue {
+    /// What came back goes first, in the order in which it arrived.
+    fn take_back_returned(&mut self, table: &Table) {
+        if self.returned.is_empty() {
+            return;
+        }
+        self.returned.sort_unstable_by_key(|&id| table.get(id).order);
+        for id in self.returned.drain(..).rev() {
+            self.fifo.push_front(id);
+        }
+    }
+}

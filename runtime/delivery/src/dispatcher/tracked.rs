@@ -1,0 +1,194 @@
+//! The events of one group that are on their way, in one table that is used again and again.
+//!
+//! ```text
+//!   Waiting ──▶ Out ──▶ Done ──▶ (settled)
+//!      ▲         ├────▶ Dying ─▶ (settled)
+//!      │         └────▶ Failing ─▶ Held ─▶ Out …
+//!      └── Held ◀─ (its key is blocked)
+//! ```
+//!
+//! Invariant: the counts per stage are those of the table, so that bounds can be asked for free.
+
+use tidings_types::layout::records::Event;
+use tidings_types::limits::GROUP_UNCONFIRMED_EVENTS_MAX;
+use tidings_types::offset::{Lane, LaneEpoch, Offset};
+
+/// The place of an event in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TrackId(u32);
+
+/// Where an event is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// In its lane's queue.
+    Waiting,
+    /// Behind a key that is blocked, or in back-off.
+    Held,
+    /// At a worker.
+    Out,
+    /// Succeeded; this is not committed yet.
+    Done,
+    /// To be a dead letter; this is not committed yet.
+    Dying,
+    /// An attempt failed; this is not committed yet.
+    Failing,
+}
+
+const N_STAGES: usize = 6;
+
+/// One event on its way.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    /// Dropped once it succeeded.
+    pub(super) event: Option<Event>,
+    pub(super) key_hash: u64,
+    /// Counts up in the order of arrival: the order per key.
+    pub(super) order: u64,
+    pub(super) offset: Offset,
+    /// Which mailbox of the group.
+    pub(super) mailbox_idx: u32,
+    /// Failed attempts that are committed.
+    pub(super) attempts: u32,
+    /// No attempt begins before.
+    pub(super) retry_at_ms: u64,
+    /// The epoch in which it was handed out last.
+    pub(super) lane_epoch: LaneEpoch,
+    /// It was settled while it was elsewhere; whoever holds it lets go of it.
+    pub(super) is_settled: bool,
+    stage: Stage,
+}
+
+impl Tracked {
+    pub(super) const fn lane(&self) -> Lane {
+        Lane::of(self.key_hash)
+    }
+
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+}
+
+/// An event that comes into the table.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) event: Event,
+    pub(super) offset: Offset,
+    pub(super) mailbox_idx: u32,
+    pub(super) attempts: u32,
+    pub(super) retry_at_ms: u64,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: Vec<Option<Tracked>>,
+    free: Vec<TrackId>,
+    n_arrived: u64,
+    counts: [usize; N_STAGES],
+}
+
+impl Table {
+    /// A new event waits.
+    pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
+        let Arrival { event, offset, mailbox_idx, attempts, retry_at_ms } = arrival;
+        let tracked = Tracked {
+            key_hash: event.key_hash,
+            event: Some(event),
+            order: self.n_arrived,
+            offset,
+            mailbox_idx,
+            attempts,
+            retry_at_ms,
+            lane_epoch: LaneEpoch::ZERO,
+            is_settled: false,
+            stage: Stage::Waiting,
+        };
+        self.n_arrived += 1;
+        *self.count_mut(Stage::Waiting) += 1;
+        if let Some(id) = self.free.pop() {
+            let row = self.rows.get_mut(id.0 as usize).expect("a free row is a row");
+            *row = Some(tracked);
+            return id;
+        }
+        let id = TrackId(u32::try_from(self.rows.len()).expect("a group's events are bounded"));
+        self.rows.push(Some(tracked));
+        id
+    }
+
+    /// The event is out of the way.
+    pub(super) fn forget(&mut self, id: TrackId) {
+        let row = self.rows.get_mut(id.0 as usize).expect("an id is of this table");
+        let tracked = row.take().expect("an id is forgotten once");
+        *self.count_mut(tracked.stage) -= 1;
+        self.free.push(id);
+    }
+
+    pub(super) fn get(&self, id: TrackId) -> &Tracked {
+        let row = self.rows.get(id.0 as usize).and_then(Option::as_ref);
+        row.expect("whoever holds an id keeps its event in the table")
+    }
+
+    pub(super) fn get_mut(&mut self, id: TrackId) -> &mut Tracked {
+        let row = self.rows.get_mut(id.0 as usize).and_then(Option::as_mut);
+        row.expect("whoever holds an id keeps its event in the table")
+    }
+
+    pub(super) fn move_to(&mut self, id: TrackId, stage: Stage) {
+        let tracked = self.get_mut(id);
+        let before = std::mem::replace(&mut tracked.stage, stage);
+        *self.count_mut(before) -= 1;
+        *self.count_mut(stage) += 1;
+    }
+
+    pub(super) const fn n_waiting(&self) -> usize {
+        self.count(Stage::Waiting)
+    }
+
+    pub(super) const fn n_out(&self) -> usize {
+        self.count(Stage::Out)
+    }
+
+    /// Held up by a back-off, their own or their key's.
+    pub(super) const fn n_held(&self) -> usize {
+        self.count(Stage::Held) + self.count(Stage::Failing)
+    }
+
+    /// Handed to a worker and not settled, without those that are held.
+    pub(super) const fn n_unconfirmed(&self) -> usize {
+        self.count(Stage::Out) + self.count(Stage::Done) + self.count(Stage::Dying)
+    }
+
+    /// Attempted, with an outcome that is not committed.
+    pub(super) const fn n_uncommitted(&self) -> usize {
+        self.count(Stage::Done) + self.count(Stage::Dying) + self.count(Stage::Failing)
+    }
+
+    /// How many more may be handed out.
+    pub(super) const fn n_confirmable(&self) -> usize {
+        GROUP_UNCONFIRMED_EVENTS_MAX.saturating_sub(self.n_unconfirmed())
+    }
+
+    const fn count(&self, stage: Stage) -> usize {
+        let [waiting, held, out, done, dying, failing] = self.counts;
+        match stage {
+            Stage::Waiting => waiting,
+            Stage::Held => held,
+            Stage::Out => out,
+            Stage::Done => done,
+            Stage::Dying => dying,
+            Stage::Failing => failing,
+        }
+    }
+
+    const fn count_mut(&mut self, stage: Stage) -> &mut usize {
+        let [waiting, held, out, done, dying, failing] = &mut self.counts;
+        match stage {
+            Stage::Waiting => waiting,
+            Stage::Held => held,
+            Stage::Out => out,
+            Stage::Done => done,
+            Stage::Dying => dying,
+            Stage::Failing => failing,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The gateway as its clients see it, over real sockets, before a real node.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Served};
+
+const EVENTS: &str = "/v1/topics/users/events";
+
+fn served() -> Served {
+    let served = Served::start(Router::new(), None);
+    assert_eq!(served.post("/v1/topics", r#"{"name":"users"}"#).status, 201);
+    served
+}
+
+fn end_of(served: &Served, topic: &str) -> u64 {
+    served.get(&format!("/v1/topics/{topic}")).json()["end"].as_u64().unwrap()
+}
+
+/// What is published is read back as it was, page by page, in both formats.
+#[test]
+fn events_come_back() {
+    let served = served();
+    assert_eq!(served.post("/v1/topics", r#"{"name":"users"}"#).status, 200, "there is one");
+
+    let one = served.post(
+        EVENTS,
+        r#"{"id":"e-0","type":"a.v1","key":"k","time":"2026-01-02T03:04:05.678Z","data":{"n": 1.50}}"#,
+    );
+    assert_eq!(one.status, 201, "{one:?}");
+    assert_eq!(one.json(), json!({"id": "e-0", "topic": "users", "offset": 0}));
+    let lines: String = (1..=24).map(|n| format!("{{\"type\":\"a.v1\",\"data\":{n}}}\n")).collect();
+    let many = served.post_lines(EVENTS, &lines);
+    assert_eq!(many.status, 201, "{many:?}");
+    assert_eq!(many.json(), json!({"topic": "users", "first_offset": 1, "count": 24}));
+
+    let page = served.get(&format!("{EVENTS}?from=0&limit=2")).json();
+    assert_eq!((&page["topic"], &page["next"]), (&json!("users"), &json!(2)));
+    let first = &page["events"][0];
+    assert_eq!(first["id"], "e-0");
+    assert_eq!(first["key"], "k");
+    assert_eq!(first["time"], "2026-01-02T03:04:05.678Z");
+    assert_eq!(page["events"][1]["id"].as_str().map(str::len), Some(36), "an id was made");
+
+    let (mut from, mut data) = (0, Vec::new());
+    loop {
+        let path = format!("{EVENTS}?from={from}&limit=10");
+        let page = served.ask("GET", &path, "accept: application/x-ndjson\r\n", "");
+        assert!(page.head.contains("content-type: application/x-ndjson"));
+        if page.body.is_empty() {
+            break;
+        }
+        for line in page.text().lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event["offset"], from);
+            data.push(event["data"].clone());
+            from += 1;
+        }
+        assert!(page.head.contains(&format!("tidings-next: {from}")), "{}", page.head);
+    }
+    assert_eq!(data[0], json!({"n": 1.5}));
+    assert_eq!(data[1..], (1..=24).map(Value::from).collect::<Vec<_>>());
+    let beyond = served.get(&format!("{EVENTS}?from=1000000")).json();
+    assert_eq!(beyond["events"], json!([]));
+}
+
+/// Bad input is refused with a code that names it, and nothing of it is stored: we try what people
+/// send by mistake, and what others send on purpose.
+#[test]
+fn bad_input_stores_nothing() {
+    let served = served();
+    let event = r#"{"type":"a.v1","data":1}"#;
+    let long_key = format!(r#"{{"type":"a.v1","key":"{}","data":1}}"#, "k".repeat(1_025));
+    let large = format!(r#"{{"type":"a.v1","data":"{}"}}"#, "x".repeat(1 << 20));
+    let json = "content-type: application/json\r\n";
+    let cases = [
+        ("/v1/topics/nothing/events", json, event, 404, "T0122"),
+        ("/v1/topics/Users/events", json, event, 400, "T0209"),
+        ("/v1/topics/..%2Fx/events", json, event, 400, "T0209"),
+        ("/v1/topics/a%00/events", json, event, 400, "T0209"),
+        ("/v1/topics/%ff/events", json, event, 400, "T0209"),
+        (EVENTS, "", event, 415, "T0204"),
+        (EVENTS, "content-type: text/plain\r\n", event, 415, "T0204"),
+        (
+            EVENTS,
+            "content-type: application/json\r\ncontent-encoding: gzip\r\n",
+            event,
+            415,
+            "T0204",
+        ),
+        (EVENTS, json, "", 400, "T0201"),
+        (EVENTS, json, "{\"type\":", 400, "T0201"),
+        (EVENTS, json, r#"{"data":1}"#, 422, "T0203"),
+        (EVENTS, json, r#"{"type":"a b","data":1}"#, 422, "T0120"),
+        (EVENTS, json, r#"{"type":"a","id":"","data":1}"#, 422, "T0120"),
+        (EVENTS, json, r#"{"type":"a","key":"a\nb","data":1}"#, 422, "T0120"),
+        (EVENTS, json, &long_key, 422, "T0120"),
+        (EVENTS, json, r#"{"type":"a","time":"noon","data":1}"#, 422, "T0120"),
+        (EVENTS, json, &large, 413, "T0120"),
+    ];
+    for (path, headers, body, status, code) in cases {
+        let answer = served.ask("POST", path, headers, body);
+        let shown = &body[..body.len().min(60)];
+        assert_eq!((answer.status, &*answer.code()), (status, code), "{path} {shown}");
+    }
+
+    // Line 7 of 10: the batch is refused whole, and the line is named.
+    for (bad, status) in [("{\"type\":", 400), (r#"{"type":"a","key":"\u0001","data":1}"#, 422)] {
+        let lines: Vec<_> = (1..=10).map(|n| if n == 7 { bad } else { event }).collect();
+        let answer = served.post_lines(EVENTS, &lines.join("\n"));
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.json()["line"], 7);
+        assert_eq!(answer.code().len(), 5);
+    }
+    let half = format!(r#"{{"type":"a","data":"{}"}}"#, "x".repeat(600 << 10));
+    let answer = served.post_lines(EVENTS, &format!("{half}\n{half}"));
+    assert_eq!((answer.status, &*answer.code()), (413, "T0121"));
+    assert_eq!(end_of(&served, "users"), 0, "nothing of all this is stored");
+
+    // The largest event that may be sent can be stored and read.
+    let largest = format!(r#"{{"id":"e","type":"a","data":"{}"}}"#, "x".repeat((1 << 20) - 64));
+    assert_eq!(served.post(EVENTS, &largest).status, 201);
+    assert!(served.get(EVENTS).body.len() > 1 << 20);
+}
+
+/// A body that is too large is refused before it is read, and the client gets to see why even if
+/// it goes on sending; one that ends early was never published.
+#[test]
+fn bodies_are_bounded() {
+    let served = served();
+    let head = |length: &str| {
+        format!(
+            "POST {EVENTS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             {length}\r\n\r\n"
+        )
+    };
+    // Declared: answered although not a byte of it was sent.
+    let mut stream = served.connect();
+    stream.write_all(head("content-length: 1073741824").as_bytes()).unwrap();
+    let answer = Answer::read(&mut stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "T0205"));
+
+    // Not declared, and sent to the end without looking for an answer.
+    let mut stream = served.connect();
+    stream.write_all(head("transfer-encoding: chunked").as_bytes()).unwrap();
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    for _ in 0..4 {
+        stream.write_all(chunk.as_bytes()).unwrap();
+    }
+    let answer = Answer::read(&mut stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "T0205"));
+
+    let mut stream = served.connect();
+    stream.write_all(head("content-length: 100").as_bytes()).unwrap();
+    stream.write_all(br#"{"type":"a","data":1}"#).unwrap();
+    drop(stream);
+    assert_eq!(served.post(EVENTS, r#"{"type":"a","data":2}"#).status, 201);
+    assert_eq!(served.get(EVENTS).json()["events"][0]["data"], 2);
+
+    let long = format!("x: {}\r\n", "x".repeat(64 << 10));
+    let mut stream = served.connect();
+    let sent = stream.write_all(format!("GET /livez HTTP/1.1\r\n{long}\r\n").as_bytes());
+    let mut answer = Vec::new();
+    if sent.is_ok() && stream.read_to_end(&mut answer).is_ok() {
+        assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// Each route answers, errors are problems everywhere, and probes tell what they are for.
+#[test]
+fn routes_answer() {
+    let served = served();
+    for path in
+        ["/livez", "/readyz", "/metrics", "/v1/status", "/v1/topics", "/v1/groups", "/v1/dead"]
+    {
+        assert_eq!(served.get(path).status, 200, "{path}");
+    }
+    assert_eq!(served.get("/readyz?verbose").json()["ready"], true);
+    assert_eq!(served.get("/v1/topics").json()[0]["name"], "users");
+    assert_eq!(served.get("/v1/dead").json(), json!({"letters": [], "more": 0}));
+    assert_eq!(served.get("/v1/problems/T0122").json()["status"], 404);
+    for (method, path, status) in [
+        ("GET", "/v1/topics/nothing", 404),
+        ("GET", "/v1/groups/nothing", 404),
+        ("GET", "/v1/groups/nothing/dead", 404),
+        ("GET", "/v1/groups/g/dead/users/0", 404),
+        ("GET", "/v1/groups/g/dead/users/x", 400),
+        ("GET", "/v1/dead?group=UP", 400),
+        ("GET", "/v1/dead?grp=g", 400),
+        ("GET", "/v1/events/nothing", 404),
+        ("GET", "/v1/problems/T9999", 404),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/startupz", 404),
+        ("DELETE", "/v1/topics", 405),
+        ("PUT", "/v1/topics/users/events", 405),
+        ("GET", "/v1/topics/users/events?from=x", 400),
+        ("GET", "/v1/topics/users/events?form=1", 400),
+        ("POST", "/v1/topics", 415),
+        ("POST", "/v1/groups/g/dead/redrive", 415),
+    ] {
+        let answer = served.ask(method, path, "", "");
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.code().len(), 5);
+    }
+    let allowed = served.ask("DELETE", "/v1/topics", "", "");
+    assert!(allowed.head.contains("allow: get,head,post"), "{}", allowed.head);
+    let answer = served.post("/v1/groups/g/dead/redrive", "{}");
+    assert_eq!((answer.status, &*answer.code()), (422, "T0203"));
+    let metrics = served.get("/metrics");
+    let line = "tidings_edge_requests_total{route=\"/v1/topics/{topic}\",code=\"404\"} 1";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+    assert!(metrics.text().ends_with("# EOF\n"));
+}
+
+/// With a token nothing but the probes is open; without one only this machine's names are.
+#[test]
+fn strangers_get_nothing() {
+    const TOKEN: &str = "0123456789abcdef";
+    let hello = || Router::new().route("/hello", get(|| async { "hello" }));
+    let served = Served::start(hello(), Some(TOKEN));
+    for path in ["/hello", "/metrics", "/v1/status", "/v1/topics", EVENTS, "/v1/nothing", "/x"] {
+        for headers in ["", "authorization: Bearer 0123456789abcdeg\r\n"] {
+            let answer = served.ask("GET", path, headers, "");
+            assert_eq!((answer.status, &*answer.code()), (401, "T0212"), "{path}");
+            assert!(answer.head.contains("www-authenticate: bearer"));
+        }
+    }
+    let with = format!("authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(served.ask("GET", "/hello", &with, "").text(), "hello");
+    assert_eq!(served.ask("GET", "/v1/topics", &with, "").status, 200);
+    assert_eq!(served.get("/livez").status, 200);
+    drop(served);
+
+    let served = Served::start(hello(), None);
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /hello HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let answer = Answer::read(&mut stream);
+    assert_eq!((answer.status, &*answer.code()), (421, "T0213"));
+}
+
+/// Services' threads that are all blocked hold up neither probes nor publishing: we block them and
+/// ask. A request that was handed over is finished even if its client has gone.
+#[test]
+fn blocked_services_block_only_themselves() {
+    let (begun, has_begun) = channel();
+    let (release, released) = channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let (finished, has_finished) = channel();
+    let block = move || {
+        let (begun, released, finished) = (begun.clone(), Arc::clone(&released), finished.clone());
+        async move {
+            begun.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+            finished.send(()).unwrap();
+            "released"
+        }
+    };
+    let served = Served::start(Router::new().route("/block", get(block)), None);
+    assert_eq!(served.post("/v1/topics", r#"{"name":"users"}"#).status, 201);
+    let n_threads = served.ambient.metrics().num_workers();
+    let mut streams: Vec<_> = (0..n_threads).map(|_| served.connect()).collect();
+    for stream in &mut streams {
+        stream
+            .write_all(b"GET /block HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        has_begun.recv().unwrap();
+    }
+    // All threads of the services stand still.
+    assert_eq!(served.get("/readyz").status, 200);
+    assert_eq!(served.post(EVENTS, r#"{"type":"a","data":1}"#).status, 201);
+
+    let gone = streams.pop();
+    drop(gone);
+    for _ in 0..n_threads {
+        release.send(()).unwrap();
+    }
+    for _ in 0..n_threads {
+        has_finished.recv().unwrap();
+    }
+    for mut stream in streams {
+        assert_eq!(Answer::read(&mut stream).text(), "released");
+    }
+}
+
+/// Ending answers what runs, closes what is idle, and takes nothing new.
+#[test]
+fn ending_cuts_nothing_off() {
+    let (begun, has_begun) = channel();
+    let (release, released) = tokio::sync::watch::channel(false);
+    let wait = move || {
+        let (begun, mut released) = (begun.clone(), released.clone());
+        async move {
+            begun.send(()).unwrap();
+            released.wait_for(|&released| released).await.unwrap();
+            "answered"
+        }
+    };
+    let mut served = Served::start(Router::new().route("/wait", get(wait)), None);
+    let mut idle = served.connect();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let mut waiting = served.connect();
+    waiting.write_all(b"GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    has_begun.recv().unwrap();
+
+    served.end();
+    // The idle one is closed while the other still waits.
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).unwrap();
+    release.send(true).unwrap();
+    assert_eq!(Answer::read(&mut waiting).text(), "answered");
+    let running = served.running.take().unwrap();
+    served.ambient.block_on(running.ended());
+    assert!(std::net::TcpStream::connect(served.addr).is_err(), "nobody listens any more");
+}

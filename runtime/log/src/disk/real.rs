@@ -1,0 +1,209 @@
+//! The real directory, held by one process at a time.
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use super::{Disk, File, Stamp};
+use crate::error::OpenError;
+
+const LOCK: &str = "LOCK";
+/// The kernel takes no more parts in one call.
+const PARTS_MAX: usize = 1024;
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+    is_read_only: bool,
+    /// Locked as long as it is open.
+    _lock: Option<fs::File>,
+}
+
+fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let what = format!("{what} {}", path.display());
+    move |source| OpenError::Io { what, source }
+}
+
+impl RealDisk {
+    /// Makes the directory if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// If another process holds it, or the file system refuses.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let root = root.into();
+        fs::create_dir_all(&root).map_err(failed("making", &root))?;
+        let path = root.join(LOCK);
+        let lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = lock.map_err(failed("opening", &path))?;
+        take_lock(&mut lock, &path)?;
+        // Only for the message that the next process prints.
+        let written = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+        written.map_err(failed("writing", &path))?;
+        Ok(Self { root, is_read_only: false, _lock: Some(lock) })
+    }
+
+    /// For looking only: every change is refused. Locks the directory if that was ever done.
+    ///
+    /// # Errors
+    /// If another process holds it, or the directory cannot be read.
+    pub fn open_read_only(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let root = root.into();
+        fs::read_dir(&root).map_err(failed("reading", &root))?;
+        let path = root.join(LOCK);
+        let lock = match fs::File::open(&path) {
+            Ok(mut lock) => {
+                take_lock(&mut lock, &path)?;
+                Some(lock)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("opening", &path)(error)),
+        };
+        Ok(Self { root, is_read_only: true, _lock: lock })
+    }
+
+    fn changing(&self, path: &str) -> io::Result<PathBuf> {
+        if self.is_read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(self.root.join(path))
+    }
+}
+
+fn take_lock(lock: &mut fs::File, path: &Path) -> Result<(), OpenError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let is_read = lock.read_to_string(&mut pid).is_ok() && !pid.is_empty();
+            Err(OpenError::InUse { pid: if is_read { pid } else { "unknown".to_owned() } })
+        }
+        Err(TryLockError::Error(error)) => Err(failed("locking", path)(error)),
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.changing(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+        Ok(Arc::new(RealFile { file: file? }))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.root.join(path);
+        let file = OpenOptions::new().read(true).write(!self.is_read_only).open(path);
+        Ok(Arc::new(RealFile { file: file? }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.changing(from)?, self.changing(to)?)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.changing(path)?)
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        rustix::fs::fsync(fs::File::open(self.changing(path)?)?)?;
+        Ok(())
+    }
+
+    fn make_dir(&self, path: &str) -> io::Result<()> {
+        let mut at = self.changing("")?;
+        for part in path.split('/') {
+            let above = at.clone();
+            at.push(part);
+            match fs::create_dir(&at) {
+                Ok(()) => rustix::fs::fsync(fs::File::open(above)?)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.root.join(path)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the disk is the seam to the world")]
+    fn stamp(&self) -> Stamp {
+        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        // The hasher's keys come from the kernel's random numbers.
+        let random = RandomState::new().hash_one(now.as_nanos());
+        Stamp { salt: (random >> 32) as u32, created_ms }
+    }
+}
+
+struct RealFile {
+    file: fs::File,
+}
+
+impl File for RealFile {
+    fn write_at(&self, parts: &mut [IoSlice<'_>], mut at: u64) -> io::Result<()> {
+        // A short write goes on behind the bytes that were taken; it says nothing bad.
+        let mut left = parts;
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let some = left.get(..PARTS_MAX).unwrap_or(left);
+            match rustix::io::pwritev(&self.file, some, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n_bytes) => {
+                    IoSlice::advance_slices(&mut left, n_bytes);
+                    at += n_bytes as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, mut buffer: &mut [u8], mut at: u64) -> io::Result<usize> {
+        let wanted = buffer.len();
+        while !buffer.is_empty() {
+            match self.file.read_at(buffer, at) {
+                Ok(0) => break,
+                Ok(n_bytes) => {
+                    buffer = buffer.get_mut(n_bytes..).unwrap_or_default();
+                    at += n_bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted - buffer.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}

@@ -1,0 +1,298 @@
+//! Events come back by their offset, from memory and from the disk, over restarts and purges.
+
+use tidings_types::id::TopicId;
+use tidings_types::offset::Offset;
+
+use crate::block::{Space, TailRead};
+use crate::disk::{Disk, MemoryDisk};
+use crate::entry::Entry;
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::log::Log;
+use crate::open::Opened;
+use crate::options::Options;
+use crate::segment::path;
+use crate::testing::{
+    Model, SEGMENT, events, hard_state, index, plain, start, start_with, term, write,
+};
+use crate::writer::Writer;
+
+/// Writes and applies entries with events for two topics, over several segments.
+fn publish(model: &mut Model, log: &mut Log, writer: &mut Writer, n_entries: u64) {
+    for number in model.applied.get() + 1..=model.applied.get() + n_entries {
+        let topics: &[_] = if number % 3 == 0 { &[(1, 2), (2, 1)] } else { &[(1, 5)] };
+        let entry = events(number, topics);
+        write(log, writer, vec![entry.clone()], Some(hard_state(1, number))).unwrap();
+        model.apply(log, &entry);
+        writer.prepare().unwrap();
+    }
+}
+
+fn files(disk: &MemoryDisk, suffix: &str) -> Vec<String> {
+    let names = disk.list("log").unwrap();
+    names.into_iter().filter(|name| name.ends_with(suffix)).collect()
+}
+
+/// Every event must be found again: in the tail, on the disk, after a restart that replays all, and
+/// after one from a checkpoint, whose local part knows the segments without an index file.
+#[test]
+fn events_come_back_from_memory_and_from_the_disk() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    publish(&mut model, &mut log, &mut writer, 400);
+    assert!(files(&disk, ".idx").len() > 1);
+    model.check(&log, false);
+    model.check(&log, true);
+
+    let (again, log, _) = Model::resume(&disk);
+    assert_eq!(again.ids, model.ids);
+    model.check(&log, false);
+
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    model.checkpoint(&disk, &mut log);
+    publish(&mut model, &mut log, &mut writer, 7);
+    let opened = start(&disk).unwrap();
+    assert_eq!(opened.replay.count(), 7);
+    let (again, log, _) = Model::resume(&disk);
+    assert_eq!(again.ids, model.ids);
+    model.check(&log, true);
+}
+
+/// The tail is bounded, and an entry that is not persisted and applied never leaves it.
+#[test]
+fn tail_keeps_what_is_not_applied_and_is_bounded() {
+    let disk = MemoryDisk::new();
+    let options = Options { tail_bytes_max: 4096, ..Options::small(SEGMENT) };
+    let Opened { mut log, mut writer, .. } = start_with(&disk, options).unwrap();
+    let mut model = Model::default();
+    let entries: Vec<Entry> = (1..=40).map(|number| events(number, &[(1, 3)])).collect();
+    write(&mut log, &mut writer, entries.clone(), None).unwrap();
+    assert_eq!(log.entry(index(1)).as_ref(), entries.first());
+    for entry in &entries {
+        model.apply(&mut log, entry);
+    }
+    assert_eq!(log.entry(index(1)), None);
+    assert_eq!(log.entry(index(40)).as_ref(), entries.last());
+    assert_eq!(log.term(index(1)), Some(term(1)));
+    let reader = log.reader();
+    assert_eq!(reader.read_tail(TopicId::new(1), Offset::new(0), 99), TailRead::Miss);
+    assert!(matches!(reader.read_tail(TopicId::new(1), Offset::new(118), 99), TailRead::Hit(_)));
+    model.check(&log, false);
+
+    // What was appended and not persisted stays, whatever its size.
+    let job = log.append((41..=90).map(|number| plain(number, 1, 1000)).collect(), None);
+    assert!(log.entry(index(41)).is_some());
+    log.persisted(&writer.write(vec![job]).unwrap());
+    assert!(log.entry(index(41)).is_some());
+    log.applied(index(90));
+    assert_eq!(log.entry(index(41)), None);
+}
+
+/// A read gives the asked-for event first and stops near the limit, also when that is tiny.
+#[test]
+fn reads_are_bounded_and_hold_the_wanted_event() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    publish(&mut model, &mut log, &mut writer, 20);
+    let (topic, reader) = (TopicId::new(1), log.reader());
+    let blocks = reader.read_disk(topic, Offset::new(7), 1).unwrap();
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks[0].placed.first, Offset::new(5));
+    assert_eq!(reader.read_tail(topic, Offset::new(7), 1), TailRead::Hit(blocks));
+    assert_eq!(reader.read_disk(topic, Offset::new(0), 1 << 20).unwrap().len(), 20);
+    assert_eq!(reader.read_disk(TopicId::new(9), Offset::new(0), 99).unwrap(), []);
+    assert_eq!(reader.durable(), writer.durable());
+}
+
+/// An index file that rotted is made anew: from an older checkpoint, or by replaying all.
+#[test]
+fn damaged_index_file_is_made_anew() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    publish(&mut model, &mut log, &mut writer, 200);
+    model.checkpoint(&disk, &mut log);
+    publish(&mut model, &mut log, &mut writer, 300);
+    model.checkpoint(&disk, &mut log);
+    let idx = files(&disk, ".idx");
+    let newest = format!("log/{}", idx.last().unwrap());
+    let whole = disk.bytes(&newest).unwrap();
+
+    disk.put(&newest, 30, &[0xEE]);
+    let opened = start(&disk).unwrap();
+    assert_eq!(opened.checkpoint.unwrap().index, index(200));
+    let (again, log, mut writer) = Model::resume(&disk);
+    assert_eq!(again.ids, model.ids);
+    model.check(&log, true);
+    writer.prepare().unwrap();
+    assert_eq!(disk.bytes(&newest).unwrap(), whole);
+
+    // Part b is looked at later; then the reader says so, and the next start makes it anew.
+    disk.put(&newest, whole.len() as u64 - 9, &[0xEE]);
+    let (_, log, _) = Model::resume(&disk);
+    let reader = log.reader();
+    let topic = TopicId::new(1);
+    let failed = (0..2000)
+        .map(|at| reader.read_disk(topic, Offset::new(at), 1))
+        .find_map(|read| read.err());
+    assert!(matches!(failed, Some(ReadError::DamagedIndex { .. })));
+    drop(log);
+    let (_, log, _) = Model::resume(&disk);
+    model.check(&log, true);
+
+    let first = format!("log/{}", idx.first().unwrap());
+    disk.lose(&first);
+    let opened = start(&disk).unwrap();
+    assert_eq!(opened.checkpoint, None);
+    let (again, log, _) = Model::resume(&disk);
+    assert_eq!(again.ids, model.ids);
+    model.check(&log, true);
+}
+
+/// A purge takes whole segments, oldest first, and what must survive it is restated in the Heads.
+#[test]
+fn purge_takes_whole_segments_and_nothing_that_is_needed() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    publish(&mut model, &mut log, &mut writer, 300);
+    model.checkpoint(&disk, &mut log);
+    publish(&mut model, &mut log, &mut writer, 5);
+    let before = files(&disk, ".seg").len();
+    let bytes_before = log.reader().log_bytes();
+    let job = log.purge(index(300));
+    let done = writer.write(vec![job]).unwrap();
+    log.persisted(&done);
+    assert_eq!(files(&disk, ".seg").len(), before, "files go in the background");
+    writer.prepare().unwrap();
+    assert!(files(&disk, ".seg").len() < before);
+    assert!(files(&disk, ".seg").first().unwrap().as_str() > "0000000000000000.seg");
+    assert!(log.reader().log_bytes() < bytes_before);
+    assert_eq!((log.first_index(), log.purged()), (index(301), (index(300), term(1))));
+    assert_eq!(log.term(index(299)), None);
+
+    let reader = log.reader();
+    match reader.read_disk(TopicId::new(1), Offset::new(0), 99) {
+        Err(ReadError::Purged { start, .. }) => assert!(start > Offset::new(0)),
+        other => panic!("{other:?}"),
+    }
+    let opened = start(&disk).unwrap();
+    assert_eq!(opened.purged, (index(300), term(1)));
+    assert_eq!(opened.hard_state, hard_state(1, 305));
+    assert_eq!(opened.log.term(index(300)), Some(term(1)));
+    assert_eq!(opened.replay.count(), 5);
+
+    let lost = disk.durable_copy();
+    for name in lost.list("ckpt/0").unwrap() {
+        lost.lose(&format!("ckpt/0/{name}"));
+    }
+    assert!(matches!(start(&lost), Err(OpenError::MissingCheckpoint { .. })));
+    // Segments that a crash kept from going go at the next start; a lost one is noticed.
+    let first = files(&disk, ".seg").remove(0);
+    publish(&mut model, &mut log, &mut writer, 200);
+    disk.lose(&format!("log/{first}"));
+    assert!(matches!(start(&disk), Err(OpenError::MissingSegment { .. })));
+}
+
+/// A full disk is no error while there is a prepared segment, and is told step by step.
+#[test]
+fn full_disk_is_told_before_it_hurts() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
+    writer.prepare().unwrap();
+    disk.set_free_bytes(SEGMENT / 2);
+    let reader = log.reader();
+    assert_eq!(reader.space(), Space::Plenty);
+    let mut seen = vec![Space::Plenty];
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        let entries = vec![plain(number, 1, 4000)];
+        if let Err(error) = write(&mut log, &mut writer, entries, None) {
+            break error;
+        }
+        writer.prepare().unwrap();
+        if seen.last() != Some(&reader.space()) {
+            seen.push(reader.space());
+        }
+    };
+    assert!(matches!(error, WriteError::StorageFull));
+    assert_eq!(seen, [Space::Plenty, Space::NoPublish, Space::LastSegment]);
+    assert!(disk.bytes(&format!("{}.tmp", path(3))).is_none());
+
+    // Room again: the next start and the next chores bring it back.
+    disk.set_free_bytes(10 * SEGMENT);
+    let Opened { mut writer, log, .. } = start(&disk).unwrap();
+    writer.prepare().unwrap();
+    assert_eq!(writer.space(), Space::Plenty);
+    assert_eq!(log.last_index(), index(number - 1));
+}
+
+#[test]
+fn room_that_comes_back_ends_the_shortage() {
+    let disk = MemoryDisk::new();
+    let Opened { mut writer, .. } = start(&disk).unwrap();
+    disk.set_free_bytes(SEGMENT / 2);
+    writer.prepare().unwrap();
+    assert_eq!(writer.space(), Space::LastSegment);
+    disk.set_free_bytes(10 * SEGMENT);
+    writer.prepare().unwrap();
+    assert_eq!(writer.space(), Space::Plenty);
+}
+
+/// All jobs of a batch share one fdatasync.
+#[test]
+fn batch_takes_one_sync() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
+    writer.prepare().unwrap();
+    let before = disk.n_syncs();
+    let jobs = (1..=20).map(|number| log.append(vec![plain(number, 1, 100)], None)).collect();
+    let done = writer.write(jobs).unwrap();
+    assert_eq!((done.job, disk.n_syncs()), (19, before + 1));
+    log.persisted(&done);
+    writer.idle_mark().unwrap();
+    assert_eq!(disk.n_syncs(), before + 1);
+}
+
+/// What is replaced before it is persisted must not get the old one's place.
+#[test]
+fn late_word_of_a_replaced_entry_changes_nothing() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
+    let old = log.append(vec![events(1, &[(1, 1)])], None);
+    let entry = Entry { term: term(2), ..events(1, &[(1, 4)]) };
+    let new = log.append(vec![entry.clone()], None);
+    log.persisted(&writer.write(vec![old]).unwrap());
+    log.persisted(&writer.write(vec![new]).unwrap());
+    let mut model = Model::default();
+    model.apply(&mut log, &entry);
+    model.check(&log, true);
+    assert_eq!(log.entry(index(1)), Some(entry));
+}
+
+#[test]
+#[should_panic(expected = "applied already")]
+fn applied_entry_is_never_replaced() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
+    write(&mut log, &mut writer, vec![plain(1, 1, 9)], None).unwrap();
+    log.applied(index(1));
+    log.append(vec![plain(1, 2, 9)], None);
+}
+
+#[test]
+#[should_panic(expected = "leaves a gap")]
+fn gap_is_never_appended() {
+    let Opened { mut log, .. } = start(&MemoryDisk::new()).unwrap();
+    log.append(vec![plain(2, 1, 9)], None);
+}
+
+#[test]
+fn bytes_since_the_checkpoint_begin_anew_with_it() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, .. } = start_with(&disk, Options::small(SEGMENT)).unwrap();
+    log.append((1..=3).map(|number| plain(number, 1, 600 << 10)).collect(), None);
+    assert!(log.bytes_since_checkpoint() >= 1800 << 10);
+    log.checkpointed(index(2));
+    assert_eq!(log.bytes_since_checkpoint(), (600 << 10) + 48);
+    log.checkpointed(index(3));
+    assert_eq!(log.bytes_since_checkpoint(), 0);
+}

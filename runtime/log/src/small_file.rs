@@ -1,0 +1,31 @@
+//! Whole small files: read at once, replaced at once.
+
+use std::io::{self, IoSlice};
+
+use crate::disk::Disk;
+
+/// The file's bytes; `None` if there is none of that name.
+pub(crate) fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let n_bytes = usize::try_from(file.len_bytes()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; n_bytes];
+    let n_read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(n_read);
+    Ok(Some(bytes))
+}
+
+/// Replaces the file, so that after a crash it is the old one or the new one and whole.
+pub(crate) fn replace(disk: &dyn Disk, dir: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
+    let fresh = format!("{path}.tmp");
+    let file = disk.create(&fresh)?;
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    file.write_at(&mut slices, 0)?;
+    file.sync()?;
+    disk.rename(&fresh, &path)?;
+    disk.sync_dir(dir)
+}

@@ -1,0 +1,344 @@
+//! The dispatcher actor: takes committed events to workers and their outcomes to the log.
+//!
+//! - Owns: what is out and what waits, for every group that has workers in this process.
+//! - Hears from: the replica; supervisors and workers, whose windows bound what they report; the
+//!   blocking pool, with what it read; its own timer.
+//! - Supervised by: the node, which ends with it.
+//! - Loses when it dies: nothing: what is not settled is delivered again from the log.
+//!
+//! Its clock is cluster time, so that back-offs in the log and its own agree. Newest events come
+//! from the log's memory at once; older ones are read on the blocking pool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tidings_delivery::dispatcher::{Dispatcher as Core, Input, Output, ReadResult, Story};
+use tidings_delivery::session::{Outcome, Report, Verdict};
+use tidings_log::{Block, Reader, TailRead};
+use tidings_replica::Proposal;
+use tidings_types::effect::{Effect, GroupSnapshot};
+use tidings_types::id::{GroupId, Token, TopicId, WorkerId};
+use tidings_types::offset::Offset;
+use tidings_types::seam::Clock;
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+
+use crate::call::answer;
+use crate::cluster_time::ClusterTime;
+use crate::groups::GroupNames;
+use crate::metrics::{Metrics, OfGroup, OfOutcome};
+use crate::replica;
+use crate::service::supervisor::NUDGE;
+use crate::service::worker::WorkerSeat;
+use crate::stories::{Attempt, Stories};
+use crate::timer::Timer;
+use crate::whose;
+use crate::wires::Wires;
+
+pub(crate) enum Msg {
+    /// All groups when this node leads, nothing when it no longer does.
+    RoleChanged { groups: Option<Vec<GroupSnapshot>> },
+    Effects(Vec<Effect>),
+    ServiceUp { group: GroupId, n_workers: usize },
+    WorkerUp { group: GroupId, worker: WorkerId, seat: WorkerSeat },
+    WorkerDown { group: GroupId, worker: WorkerId },
+    ServiceDraining { group: GroupId },
+    Report { group: GroupId, worker: WorkerId, report: Report },
+    ReadDone { group: GroupId, topic: TopicId, result: ReadResult },
+    Taken { token: Token },
+    Lost { token: Token },
+    /// Hands nothing new out; answers when nothing is out and every outcome is in the log.
+    Drain(RpcReplyPort<()>),
+    Wake,
+}
+
+impl fmt::Debug for Msg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dispatcher::Msg")
+    }
+}
+
+/// A worker's way to the dispatcher.
+#[derive(Clone, Debug)]
+pub(crate) struct Reports {
+    group: GroupId,
+    actor: ActorRef<Msg>,
+}
+
+impl Reports {
+    pub(crate) const fn new(group: GroupId, actor: ActorRef<Msg>) -> Self {
+        Self { group, actor }
+    }
+
+    /// Sends a report. Without a dispatcher nobody is owed an outcome: its successor starts from
+    /// the log.
+    pub(crate) fn send(&self, worker: WorkerId, report: Report) {
+        let _ = self.actor.cast(Msg::Report { group: self.group, worker, report });
+    }
+}
+
+pub(crate) struct Dispatcher {
+    pub(crate) reader: Reader,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<ClusterTime>,
+    pub(crate) stories: Arc<Stories>,
+    pub(crate) names: GroupNames,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wires: Arc<Wires>,
+    pub(crate) core: Handle,
+    /// Where time is paused a disk read must complete inline.
+    pub(crate) reads_inline: bool,
+}
+
+pub(crate) struct State {
+    core: Core,
+    outputs: Vec<Output>,
+    seats: BTreeMap<(GroupId, WorkerId), WorkerSeat>,
+    /// Groups that this process has ever served.
+    served: BTreeSet<GroupId>,
+    timer: Timer,
+    drain_ports: Vec<RpcReplyPort<()>>,
+}
+
+impl Actor for Dispatcher {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Core;
+
+    async fn pre_start(&self, _: ActorRef<Msg>, core: Core) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            core,
+            outputs: Vec::new(),
+            seats: BTreeMap::new(),
+            served: BTreeSet::new(),
+            timer: Timer::default(),
+            drain_ports: Vec::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::RoleChanged { groups: Some(groups) } => {
+                groups.iter().for_each(|group| self.names.insert(group.group, &group.name));
+                self.step(state, Input::Lead(groups));
+            }
+            Msg::RoleChanged { groups: None } => self.step(state, Input::Follow),
+            Msg::Effects(effects) => {
+                self.note(&effects);
+                self.step(state, Input::Effects(&effects));
+            }
+            Msg::ServiceUp { group, n_workers } => {
+                state.served.insert(group);
+                self.step(state, Input::ServiceUp { group, n_workers });
+            }
+            Msg::WorkerUp { group, worker, seat } => {
+                state.seats.insert((group, worker), seat);
+                self.step(state, Input::WorkerUp { group, worker });
+            }
+            Msg::WorkerDown { group, worker } => {
+                self.step(state, Input::WorkerDown { group, worker });
+            }
+            Msg::ServiceDraining { group } => self.step(state, Input::ServiceDraining { group }),
+            Msg::Report { group, worker, report } => {
+                self.step(state, Input::Report { group, worker, report });
+            }
+            Msg::ReadDone { group, topic, result } => {
+                self.step(state, Input::ReadDone { group, topic, result });
+            }
+            Msg::Taken { token } => self.step(state, Input::Taken { token }),
+            Msg::Lost { token } => self.step(state, Input::Lost { token }),
+            Msg::Drain(port) => {
+                for group in state.served.clone() {
+                    self.step(state, Input::ServiceDraining { group });
+                }
+                state.drain_ports.push(port);
+            }
+            Msg::Wake => {
+                state.timer.rang();
+                self.step(state, Input::Wake);
+            }
+        }
+        self.carry_out(&myself, state);
+        if !state.drain_ports.is_empty() && state.is_idle() {
+            state.drain_ports.drain(..).for_each(|port| answer(port, ()));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Nothing is at a worker, and every outcome is in the log.
+    fn is_idle(&self) -> bool {
+        self.served.iter().all(|&group| {
+            let group = self.core.observe(group).unwrap_or_default();
+            group.n_out == 0 && group.n_uncommitted == 0
+        })
+    }
+}
+
+impl Dispatcher {
+    fn now(&self) -> Duration {
+        self.time.at(self.clock.now())
+    }
+
+    fn step(&self, state: &mut State, input: Input<'_>) {
+        state.core.step(self.now(), input, &mut state.outputs);
+    }
+
+    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+        let mut proposals = Vec::new();
+        // What is read from memory leads to further outputs, so this goes on until none is left.
+        while !state.outputs.is_empty() {
+            for output in std::mem::take(&mut state.outputs) {
+                match output {
+                    Output::Deliver { group, worker, batch, deliveries } => {
+                        if let Some(seat) = state.seats.get(&(group, worker)) {
+                            seat.post(batch, deliveries, NUDGE);
+                        }
+                    }
+                    Output::Read { group, topic, from, max_bytes } => {
+                        self.read(myself, state, Read { group, topic, from, max_bytes });
+                    }
+                    Output::Propose { token, kind, body, may_wait } => {
+                        let token = whose::dispatcher(token);
+                        proposals.push(Proposal { token, kind, body, may_wait });
+                    }
+                    Output::WakeAt(at) => {
+                        state.timer.ring_at(at, self.now(), myself, || Msg::Wake);
+                    }
+                    Output::Told(story) => self.tell(&story),
+                }
+            }
+        }
+        if !proposals.is_empty() {
+            self.wires.to_replica(replica::Msg::Propose(proposals));
+        }
+    }
+
+    fn read(&self, myself: &ActorRef<Msg>, state: &mut State, read: Read) {
+        let Read { group, topic, from, max_bytes } = read;
+        let result = match self.reader.read_tail(topic, from, max_bytes) {
+            TailRead::Hit(blocks) => Some(in_blocks(blocks)),
+            TailRead::End => Some(ReadResult::End),
+            TailRead::Miss if self.reads_inline => Some(read_disk(&self.reader, &read)),
+            TailRead::Miss => None,
+        };
+        if let Some(result) = result {
+            return self.step(state, Input::ReadDone { group, topic, result });
+        }
+        let (reader, myself) = (self.reader.clone(), myself.clone());
+        self.core.spawn_blocking(move || {
+            let result = read_disk(&reader, &read);
+            // It fails if the actor has ended: then nobody waits for what was read.
+            let _ = myself.cast(Msg::ReadDone { group, topic, result });
+        });
+    }
+
+    /// Remembers names of groups, and counts what became of events.
+    fn note(&self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::GroupChanged(group) => self.names.insert(group.group, &group.name),
+                Effect::Settled { group, dead: true, range, .. } => {
+                    let label = OfGroup { group: self.names.of(*group) };
+                    self.metrics.dead_letters.get_or_create(&label).inc_by(range.len.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tell(&self, story: &Story) {
+        match story {
+            Story::Outcomes { group, worker, outcomes } => {
+                self.remember(*group, *worker, outcomes);
+                self.count(*group, outcomes);
+            }
+            Story::Paused { group, why } => {
+                warn!(group = self.names.of(*group), ?why, "delivery to the group pauses");
+            }
+            Story::Resumed { group, why } => {
+                info!(group = self.names.of(*group), ?why, "delivery to the group goes on");
+            }
+        }
+    }
+
+    fn remember(&self, group: GroupId, worker: WorkerId, outcomes: &[Outcome]) {
+        let at_ms = self.clock.wall_ms();
+        let attempts = outcomes.iter().filter_map(|outcome| {
+            let (what, message) = in_words(&outcome.verdict)?;
+            Some(Attempt {
+                group,
+                topic: outcome.topic,
+                offset: outcome.offset,
+                attempt: outcome.attempt,
+                worker,
+                at_ms,
+                took: outcome.took,
+                outcome: what,
+                message: message.map(Into::into),
+            })
+        });
+        self.stories.record(attempts);
+    }
+
+    fn count(&self, group: GroupId, outcomes: &[Outcome]) {
+        let group = self.names.of(group);
+        for what in ["done", "skipped", "failed", "dead"] {
+            let is_it = |outcome: &&Outcome| {
+                in_words(&outcome.verdict).is_some_and(|(word, _)| word == what)
+            };
+            let n_outcomes = outcomes.iter().filter(is_it).count() as u64;
+            if n_outcomes == 0 {
+                continue;
+            }
+            let label = OfOutcome { group: group.clone(), outcome: what };
+            self.metrics.attempts.get_or_create(&label).inc_by(n_outcomes);
+            let seconds = self.metrics.handler_seconds.get_or_create(&label);
+            let timed = outcomes.iter().filter(is_it);
+            timed.for_each(|outcome| Metrics::observe(&seconds, outcome.took));
+        }
+    }
+}
+
+/// An outcome's word and its error's text; nothing for an event that was not started.
+fn in_words(verdict: &Verdict) -> Option<(&'static str, Option<&str>)> {
+    match verdict {
+        Verdict::Done | Verdict::DoneEmitting(_) => Some(("done", None)),
+        Verdict::Skipped => Some(("skipped", None)),
+        Verdict::Again { message, .. } => Some(("failed", Some(message))),
+        Verdict::Dead { message, .. } => Some(("dead", Some(message))),
+        Verdict::Unstarted => None,
+    }
+}
+
+/// What the core asked to read.
+struct Read {
+    group: GroupId,
+    topic: TopicId,
+    from: Offset,
+    max_bytes: usize,
+}
+
+fn read_disk(reader: &Reader, read: &Read) -> ReadResult {
+    match reader.read_disk(read.topic, read.from, read.max_bytes) {
+        Ok(blocks) if blocks.is_empty() => ReadResult::End,
+        Ok(blocks) => in_blocks(blocks),
+        Err(error) => {
+            warn!(%error, topic = %read.topic, from = %read.from, "events could not be read");
+            ReadResult::Failed(error.to_string())
+        }
+    }
+}
+
+fn in_blocks(blocks: Vec<Block>) -> ReadResult {
+    ReadResult::Blocks(blocks.into_iter().map(|block| (block.placed, block.records)).collect())
+}

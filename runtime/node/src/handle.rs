@@ -1,0 +1,228 @@
+//! The way into a running node, for the edge and for tests: publish, read, look, command.
+//!
+//! Cheap to clone. What is shown is read from the replica's state in one go, so one answer never
+//! mixes two moments of it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tidings_log::{Identity, Reader, Space};
+use tidings_replica::{Replica as Core, Role};
+use tidings_types::effect::Answer;
+use tidings_types::layout::command::Command;
+use tidings_types::limits::CALL_WAIT_MAX;
+use tidings_types::name::TopicName;
+use tidings_types::seam::Clock;
+use tokio::runtime::Handle;
+
+use crate::api::{CheckInfo, StatusInfo, TopicInfo};
+use crate::commands::Commands;
+use crate::error::{CallError, CommandError, FindError};
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::replica;
+use crate::service::registry::{Life, Registry};
+use crate::stories::Stories;
+
+mod groups;
+
+mod letters;
+
+mod read;
+
+mod story;
+
+pub use letters::Letters;
+
+/// See the module's description.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) name: String,
+    pub(crate) data: PathBuf,
+    pub(crate) replica: ActorRef<replica::Msg>,
+    pub(crate) commands: Commands,
+    pub(crate) publisher: Publisher,
+    pub(crate) reader: Reader,
+    pub(crate) stories: Arc<Stories>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started: Duration,
+    pub(crate) is_draining: AtomicBool,
+    pub(crate) core: Handle,
+    pub(crate) ambient: Handle,
+    /// Where time is paused a disk read must complete inline.
+    pub(crate) reads_inline: bool,
+}
+
+impl NodeHandle {
+    /// Publishes into the cluster's topics.
+    pub fn publisher(&self) -> Publisher {
+        self.shared.publisher.clone()
+    }
+
+    /// What the node counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The node's own threads: never for handlers or user routes.
+    pub fn core(&self) -> &Handle {
+        &self.shared.core
+    }
+
+    /// The user's threads: handlers and user routes.
+    pub fn ambient(&self) -> &Handle {
+        &self.shared.ambient
+    }
+
+    /// Whether the node takes work, condition by condition. Waits for nothing.
+    pub fn checks(&self) -> Vec<CheckInfo> {
+        let check = |check: &str, ok, detail: String| CheckInfo {
+            check: check.to_owned(),
+            ok,
+            detail,
+        };
+        let is_leader = self.shared.metrics.is_leader.get() == 1;
+        let is_draining = self.shared.is_draining.load(Ordering::Relaxed);
+        let has_space = self.shared.reader.space() == Space::Plenty;
+        let services = self.shared.registry.all();
+        let n_starting = services.values().filter(|service| service.life == Life::Starting).count();
+        vec![
+            check("leader", is_leader, in_words(is_leader, "leads", "has no leader yet")),
+            check("space", has_space, self.space().to_owned()),
+            check("intake", !is_draining, in_words(!is_draining, "open", "closed: draining")),
+            check("services", n_starting == 0, format!("{n_starting} of {} starting", services.len())),
+        ]
+    }
+
+    /// The node, its replica and its log.
+    ///
+    /// # Errors
+    /// If the node has stopped or does not answer.
+    pub async fn status(&self) -> Result<StatusInfo, CallError> {
+        let shared = Arc::clone(&self.shared);
+        let (ready, space) = (self.checks(), self.space().to_owned());
+        self.inspect(move |core| {
+            let status = core.status();
+            let state = core.state();
+            StatusInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                node: shared.name.clone(),
+                cluster: shared.identity.cluster.to_string(),
+                incarnation: shared.identity.incarnation.get(),
+                ready,
+                role: role_word(status.role).to_owned(),
+                term: status.term.get(),
+                commit: status.commit.get(),
+                applied: status.applied.get(),
+                log_bytes: shared.reader.log_bytes(),
+                space,
+                uptime_ms: millis(shared.clock.now().saturating_sub(shared.started)),
+                data: shared.data.display().to_string(),
+                topics: state.topics().count() as u64,
+                groups: state.groups().count() as u64,
+            }
+        })
+        .await
+    }
+
+    /// All topics.
+    ///
+    /// # Errors
+    /// If the node has stopped or does not answer.
+    pub async fn topics(&self) -> Result<Vec<TopicInfo>, CallError> {
+        self.inspect(|core| {
+            let state = core.state();
+            let info = |topic: tidings_state::TopicView| {
+                let reads = |group: &tidings_state::GroupView| {
+                    group.mailboxes.iter().any(|mailbox| mailbox.topic == topic.id)
+                };
+                let groups = state.groups().filter(reads);
+                TopicInfo {
+                    name: topic.name.to_string(),
+                    start: topic.start.get(),
+                    end: topic.end.get(),
+                    groups: groups.map(|group| group.name.to_string()).collect(),
+                }
+            };
+            state.topics().map(info).collect()
+        })
+        .await
+    }
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// If there is none of that name, or no answer.
+    pub async fn topic(&self, name: &TopicName) -> Result<TopicInfo, FindError> {
+        let topics = self.topics().await?;
+        let found = topics.into_iter().find(|topic| topic.name == name.as_str());
+        found.ok_or_else(|| FindError::NotFound { what: format!("topic {name}") })
+    }
+
+    /// Makes a topic. `true` if there was none of that name before.
+    ///
+    /// # Errors
+    /// If the command fails.
+    pub async fn create_topic(&self, name: TopicName) -> Result<bool, CommandError> {
+        let answer = self.shared.commands.run(Command::CreateTopic { name }).await?;
+        Ok(matches!(answer, Answer::Topic { is_new: true, .. }))
+    }
+
+    /// Looks at the replica's core, between two of its steps.
+    async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        // A caller who stopped waiting is no error.
+        let inspection: replica::Inspection = Box::new(move |core| drop(reply.send(look(core))));
+        let sent = self.shared.replica.cast(replica::Msg::Inspect(inspection));
+        sent.map_err(|_| CallError::Stopped)?;
+        match tokio::time::timeout(CALL_WAIT_MAX, answer).await {
+            Ok(answer) => answer.map_err(|_| CallError::Stopped),
+            Err(_) => Err(CallError::NoAnswer { waited_max: CALL_WAIT_MAX }),
+        }
+    }
+
+    fn space(&self) -> &'static str {
+        match self.shared.reader.space() {
+            Space::Plenty => "plenty",
+            Space::NoPublish => "no_publish",
+            Space::LastSegment => "last_segment",
+        }
+    }
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle").field("node", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+        Role::Halted => "halted",
+    }
+}
+
+fn in_words(holds: bool, yes: &str, no: &str) -> String {
+    if holds { yes } else { no }.to_owned()
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,69 @@
+//! Groups as people see them: the log's view of their mailboxes, and this process's of their workers.
+
+use tidings_state::{GroupView, MailboxView};
+use tidings_types::name::GroupName;
+
+use crate::api::{GroupInfo, MailboxInfo};
+use crate::error::{CallError, FindError};
+use crate::handle::NodeHandle;
+use crate::metrics::OfGroup;
+
+impl NodeHandle {
+    /// All groups.
+    ///
+    /// # Errors
+    /// If the node has stopped or does not answer.
+    pub async fn groups(&self) -> Result<Vec<GroupInfo>, CallError> {
+        let groups: Vec<_> = self.inspect(|core| core.state().groups().collect()).await?;
+        let groups: Vec<_> = groups.iter().map(|group| self.group_info(group)).collect();
+        for group in &groups {
+            let label = OfGroup { group: group.name.clone() };
+            let lag = i64::try_from(group.lag).unwrap_or(i64::MAX);
+            self.shared.metrics.group_lag.get_or_create(&label).set(lag);
+        }
+        Ok(groups)
+    }
+
+    /// One group.
+    ///
+    /// # Errors
+    /// If there is none of that name, or no answer.
+    pub async fn group(&self, name: &GroupName) -> Result<GroupInfo, FindError> {
+        Ok(self.group_info(&self.find_group(name).await?))
+    }
+
+    pub(super) async fn find_group(&self, name: &GroupName) -> Result<GroupView, FindError> {
+        let wanted = name.clone();
+        let group = self.inspect(move |core| core.state().group(&wanted)).await?;
+        group.ok_or_else(|| FindError::NotFound { what: format!("group {name}") })
+    }
+
+    fn group_info(&self, group: &GroupView) -> GroupInfo {
+        let services = self.shared.registry.all();
+        let service = services.get(&group.name);
+        let sum = |count: fn(&MailboxView) -> u64| group.mailboxes.iter().map(count).sum();
+        GroupInfo {
+            name: group.name.to_string(),
+            state: service.map_or("absent", |service| service.life.word()).to_owned(),
+            reason: service.and_then(|service| service.reason.clone()),
+            members: group.members.iter().map(|(node, _)| node.to_string()).collect(),
+            workers: service.map_or(0, |service| service.n_workers),
+            restarts: service.map_or(0, |service| service.n_restarts),
+            lag: sum(|mailbox| mailbox.lag),
+            retrying: sum(|mailbox| mailbox.n_failed as u64),
+            dead: group.n_dead as u64,
+            redriven: group.n_redriven as u64,
+            mailboxes: group.mailboxes.iter().map(|mailbox| self.mailbox_info(mailbox)).collect(),
+        }
+    }
+
+    fn mailbox_info(&self, mailbox: &MailboxView) -> MailboxInfo {
+        MailboxInfo {
+            topic: self.topic_text(mailbox.topic),
+            floor: mailbox.floor.get(),
+            end: mailbox.end.get(),
+            lag: mailbox.lag,
+            retrying: mailbox.n_failed as u64,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Dead letters: list, show, and send back into delivery.
+
+use bytes::Bytes;
+use tidings_state::{DeadLetterView, GroupView};
+use tidings_types::effect::Answer;
+use tidings_types::id::TopicId;
+use tidings_types::layout::command::Command;
+use tidings_types::layout::records::{Event, Records};
+use tidings_types::name::{GroupName, TopicName};
+use tidings_types::offset::Offset;
+
+use crate::api::{DeadLetterInfo, EventInfo, time_text};
+use crate::error::{CommandError, FindError};
+use crate::handle::NodeHandle;
+
+/// Which dead letters of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// Every one.
+    All,
+    /// Those of these events.
+    These(Vec<(TopicName, Offset)>),
+}
+
+impl NodeHandle {
+    /// The dead letters of one group, or of all.
+    ///
+    /// # Errors
+    /// If there is no such group, or no answer.
+    pub async fn dead_letters(
+        &self,
+        group: Option<&GroupName>,
+    ) -> Result<Vec<DeadLetterInfo>, FindError> {
+        let groups = match group {
+            Some(name) => vec![self.find_group(name).await?],
+            None => self.inspect(|core| core.state().groups().collect()).await?,
+        };
+        let letters = self.inspect(move |core| {
+            let of = |group: GroupView| {
+                let letters: Vec<_> = core.state().dead_letters(group.id).cloned().collect();
+                (group.name, letters)
+            };
+            groups.into_iter().map(of).collect::<Vec<_>>()
+        });
+        let letters = letters.await?.into_iter();
+        let shown = |(name, letters): (GroupName, Vec<DeadLetterView>)| {
+            letters.into_iter().filter_map(move |letter| self.letter_info(&name, letter))
+        };
+        Ok(letters.flat_map(shown).collect())
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// If there is none, or no answer.
+    pub async fn dead_letter(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        offset: Offset,
+    ) -> Result<DeadLetterInfo, FindError> {
+        let letters = self.dead_letters(Some(group)).await?;
+        let is_meant = |letter: &DeadLetterInfo| {
+            letter.topic == topic.as_str() && letter.event.offset == offset.get()
+        };
+        let found = letters.into_iter().find(is_meant);
+        let what = || format!("dead letter {topic}@{offset} of group {group}");
+        found.ok_or_else(|| FindError::NotFound { what: what() })
+    }
+
+    /// Sends dead letters back into delivery, their attempts reset. Returns how many went.
+    ///
+    /// # Errors
+    /// If there is no such group, or the command fails.
+    pub async fn redrive(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
+        let view = self.find_group(group).await?;
+        let letters = match letters {
+            Letters::These(letters) => self.numbered(letters),
+            Letters::All => {
+                let all = self.inspect(move |core| {
+                    let letters = core.state().dead_letters(view.id);
+                    letters.map(|letter| (letter.topic, letter.offset)).collect()
+                });
+                all.await?
+            }
+        };
+        let answer = self.shared.commands.run(Command::Redrive { group: view.id, letters });
+        match answer.await? {
+            Answer::Redriven(n_letters) => Ok(n_letters),
+            _ => Err(CommandError::Unknown.into()),
+        }
+    }
+
+    /// Unknown topics have no dead letters, so they are passed over like unknown offsets.
+    fn numbered(&self, letters: Vec<(TopicName, Offset)>) -> Vec<(TopicId, Offset)> {
+        let publisher = &self.shared.publisher;
+        let number = |(topic, offset): (TopicName, Offset)| {
+            publisher.known_topic(&topic).map(|topic| (topic, offset))
+        };
+        letters.into_iter().filter_map(number).collect()
+    }
+
+    fn letter_info(&self, group: &GroupName, letter: DeadLetterView) -> Option<DeadLetterInfo> {
+        let event = only_event(letter.records.clone())?;
+        Some(DeadLetterInfo {
+            group: group.to_string(),
+            topic: self.topic_text(letter.topic),
+            reason: letter.reason.word().to_owned(),
+            message: letter.message.to_string(),
+            attempts: letter.attempts,
+            dead_at: time_text(letter.dead_at_ms),
+            event: EventInfo::new(letter.offset, &event),
+        })
+    }
+}
+
+fn only_event(records: Bytes) -> Option<Event> {
+    Records::parse(records).ok()?.events().next()?.ok()
+}

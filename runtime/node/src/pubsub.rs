@@ -1,0 +1,261 @@
+//! The PubSub actor: takes batches from publishers to the leader and brings the answers back.
+//!
+//! - Owns: this process's producer (sequences, batches that are out) and the commands that are out.
+//! - Hears from: publishers, through [`Publisher`](crate::publish::Publisher), which holds admitted
+//!   bytes for what it sends; the replica; its own timer.
+//! - Supervised by: the node, which ends with it.
+//! - Loses when it dies: the futures of its callers, which then hear that the node has stopped.
+//!
+//! It waits for nothing. Deciding is left to `delivery::publisher`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tidings_delivery::publisher::{
+    Input, NotProposed, Output, Publisher as PublisherCore, is_proposal,
+};
+use tidings_replica::{Proposal, ProposeRefused};
+use tidings_types::effect::{Answer, Published, Refused};
+use tidings_types::id::{Token, TopicId};
+use tidings_types::layout::command::Command;
+use tidings_types::layout::entry::SectionKind;
+use tidings_types::limits::PUBLISH_WAIT_MAX;
+use tidings_types::name::TopicName;
+use tidings_types::seam::{Clock, SplitMix};
+use tidings_types::sync::{BatchCell, ByteGate, Permit, Sealed};
+
+use crate::call::answer;
+use crate::commands::CommandResult;
+use crate::error::CommandError;
+use crate::metrics::{Metrics, OfTopic};
+use crate::publish::{BatchResult, OpenBatches};
+use crate::replica;
+use crate::timer::Timer;
+use crate::topics::TopicTable;
+use crate::wires::Wires;
+
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// A topic's open batch is no longer empty, or one more has filled up.
+    Kick(TopicId),
+    Command { command: Command, reply: RpcReplyPort<CommandResult> },
+    /// Answers to batches of this process, in log order, and topics that began.
+    Applied { published: Vec<Published>, topics: Vec<(TopicName, TopicId)> },
+    Answered { token: Token, answer: Result<Answer, Refused> },
+    Refused { token: Token, reason: ProposeRefused },
+    Unknown { token: Token },
+    RoleChanged { is_leader: bool },
+    /// The node ends: whoever waits is told now.
+    Stop,
+    Wake,
+}
+
+/// The producer of this process; its ids must not be foreseeable.
+pub(crate) type Core = PublisherCore<SplitMix>;
+
+pub(crate) struct PubSub {
+    pub(crate) batches: Arc<OpenBatches>,
+    pub(crate) gate: ByteGate,
+    pub(crate) topics: TopicTable,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wires: Arc<Wires>,
+}
+
+pub(crate) struct State {
+    core: Core,
+    outputs: Vec<Output>,
+    /// Topics with a batch that waits for its departure; bounded by the bytes admitted.
+    waiting: VecDeque<TopicId>,
+    out: BTreeMap<Token, Out>,
+    next_token: u64,
+    timer: Timer,
+    is_leader: bool,
+}
+
+/// What is out under a token.
+enum Out {
+    /// A batch, from its departure to its answer, however often it is proposed.
+    Batch { cell: Arc<BatchCell<BatchResult>>, topic: TopicId, permit: Permit, opened: Duration },
+    Command(RpcReplyPort<CommandResult>),
+}
+
+impl Actor for PubSub {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Core;
+
+    async fn pre_start(&self, _: ActorRef<Msg>, core: Core) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            core,
+            outputs: Vec::new(),
+            waiting: VecDeque::new(),
+            out: BTreeMap::new(),
+            next_token: 0,
+            timer: Timer::default(),
+            is_leader: false,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::Kick(topic) => state.waiting.push_back(topic),
+            Msg::Command { command, reply } => self.command(state, command, reply),
+            Msg::Applied { published, topics } => self.applied(state, published, topics),
+            Msg::Answered { token, answer } => state.answered(token, answer),
+            Msg::Refused { token, reason } => self.refused(state, token, &reason),
+            Msg::Unknown { token } => self.unknown(state, token),
+            Msg::RoleChanged { is_leader } => {
+                state.is_leader = is_leader;
+                self.step(state, Input::LeaderIs(is_leader));
+            }
+            Msg::Stop => self.step(state, Input::Stop),
+            Msg::Wake => {
+                state.timer.rang();
+                self.step(state, Input::Wake);
+            }
+        }
+        self.depart(&myself, state);
+        self.carry_out(&myself, state);
+        Ok(())
+    }
+}
+
+impl PubSub {
+    fn step(&self, state: &mut State, input: Input) {
+        state.core.step(self.clock.now(), input, &mut state.outputs);
+    }
+
+    /// Lets batches leave while the core allows it, oldest first.
+    fn depart(&self, myself: &ActorRef<Msg>, state: &mut State) {
+        while let Some(&topic) = state.waiting.front() {
+            let (open, now) = (self.batches.of(topic), self.clock.now());
+            let Some(next) = open.next() else {
+                state.waiting.pop_front();
+                continue;
+            };
+            if !state.core.may_depart(&next, now) {
+                // After so long it departs all the same, to be told that there is no leader.
+                let at = next.opened + PUBLISH_WAIT_MAX;
+                return state.timer.ring_at(at, now, myself, || Msg::Wake);
+            }
+            let Some(sealed) = open.take() else { continue };
+            let token = state.token();
+            let Sealed { builder, cell, permit, opened, .. } = sealed;
+            state.out.insert(token, Out::Batch { cell, topic, permit, opened });
+            self.step(state, Input::Depart { token, topic, builder, opened });
+        }
+    }
+
+    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+        let mut proposals = Vec::new();
+        for output in std::mem::take(&mut state.outputs) {
+            match output {
+                Output::Propose { proposal: token, section, .. } => {
+                    proposals.push(proposal(token, SectionKind::Records, section));
+                }
+                Output::Done { token, result } => self.done(state, token, result),
+                Output::WakeAt(at) => {
+                    state.timer.ring_at(at, self.clock.now(), myself, || Msg::Wake);
+                }
+            }
+        }
+        self.propose(proposals);
+    }
+
+    fn propose(&self, proposals: Vec<Proposal>) {
+        if !proposals.is_empty() {
+            self.wires.to_replica(replica::Msg::Propose(proposals));
+        }
+    }
+
+    fn done(&self, state: &mut State, token: Token, result: BatchResult) {
+        let Some(Out::Batch { cell, topic, permit, opened }) = state.out.remove(&token) else {
+            return;
+        };
+        drop(permit);
+        self.metrics.admitted_bytes.set(i64::try_from(self.gate.n_held()).unwrap_or(i64::MAX));
+        if let Ok(placed) = &result {
+            Metrics::observe(&self.metrics.publish_seconds, self.clock.now() - opened);
+            if let Some(name) = self.topics.name(topic) {
+                let label = OfTopic { topic: name.into() };
+                self.metrics.published.get_or_create(&label).inc_by(placed.n_events.into());
+            }
+        }
+        cell.complete(result);
+    }
+
+    fn command(&self, state: &mut State, command: Command, reply: RpcReplyPort<CommandResult>) {
+        let token = state.token();
+        state.out.insert(token, Out::Command(reply));
+        let body = Bytes::from(command.encode());
+        self.propose(vec![proposal(token, SectionKind::Command, body)]);
+    }
+
+    fn applied(
+        &self,
+        state: &mut State,
+        published: Vec<Published>,
+        topics: Vec<(TopicName, TopicId)>,
+    ) {
+        for (name, topic) in topics {
+            self.topics.insert(name, topic);
+        }
+        for published in published {
+            self.step(state, Input::Published(published));
+        }
+    }
+
+    fn refused(&self, state: &mut State, token: Token, reason: &ProposeRefused) {
+        if is_proposal(token) {
+            let reason = not_proposed(reason);
+            self.step(state, Input::Refused { proposal: token, reason });
+        } else if let Some(Out::Command(reply)) = state.out.remove(&token) {
+            answer(reply, Err(CommandError::NotProposed));
+        }
+    }
+
+    fn unknown(&self, state: &mut State, token: Token) {
+        if is_proposal(token) {
+            self.step(state, Input::Unknown { proposal: token });
+        } else if let Some(Out::Command(reply)) = state.out.remove(&token) {
+            answer(reply, Err(CommandError::Unknown));
+        }
+    }
+}
+
+impl State {
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token::new(self.next_token)
+    }
+
+    fn answered(&mut self, token: Token, result: Result<Answer, Refused>) {
+        if let Some(Out::Command(reply)) = self.out.remove(&token) {
+            answer(reply, result.map_err(CommandError::Refused));
+        }
+    }
+}
+
+fn not_proposed(reason: &ProposeRefused) -> NotProposed {
+    match reason {
+        ProposeRefused::NotLeader => NotProposed::NotLeader,
+        ProposeRefused::StorageFull => NotProposed::StorageFull,
+        // A section is bounded where its batch is closed, and only commands change the membership.
+        ProposeRefused::Busy | ProposeRefused::TooLarge { .. } | ProposeRefused::ChangeNotNow => {
+            NotProposed::Busy
+        }
+    }
+}
+
+fn proposal(token: Token, kind: SectionKind, body: Bytes) -> Proposal {
+    Proposal { token, kind, body, may_wait: false }
+}

@@ -1,0 +1,255 @@
+//! The replica actor: moves messages between the replica's core, the log's writer and the others.
+//!
+//! - Owns: the replica's core (consensus, log, state).
+//! - Hears from: the PubSub actor and the dispatcher, each bounded by what the core admits; the
+//!   log's writer; its own timers; whoever looks at the state.
+//! - Supervised by: nobody: it must never be restarted from memory, so a panic in it ends the
+//!   process and recovery begins from the disk.
+//! - Loses when it dies: nothing that was acknowledged.
+//!
+//! It waits for nothing: writes go to the log's thread, checkpoints to the blocking pool.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tidings_log::Persisted;
+use tidings_log::disk::Disk;
+use tidings_log::{Checkpoint, checkpoint};
+use tidings_replica::{Input, Now, Output, Proposal, Replica as Core};
+use tidings_state::State as StateMachine;
+use tidings_types::effect::Effect;
+use tidings_types::limits::TICK;
+use tidings_types::offset::{LogIndex, Term};
+use tidings_types::seam::Clock;
+use tokio::runtime::Handle;
+use tracing::{error, info, warn};
+
+use crate::cluster_time::ClusterTime;
+use crate::metrics::Metrics;
+use crate::timer::Timer;
+use crate::wires::Wires;
+use crate::writing::Writing;
+use crate::{dispatcher, pubsub, whose};
+
+/// Looks at the core from outside; must be quick.
+pub(crate) type Inspection = Box<dyn FnOnce(&Core) + Send>;
+
+pub(crate) enum Msg {
+    /// All is wired: what opening the core brought forth goes out.
+    Begin,
+    Propose(Vec<Proposal>),
+    Persisted(Persisted),
+    Tick,
+    Wake,
+    CheckpointWritten { index: LogIndex },
+    Inspect(Inspection),
+}
+
+impl fmt::Debug for Msg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Begin => "Begin",
+            Self::Propose(_) => "Propose",
+            Self::Persisted(_) => "Persisted",
+            Self::Tick => "Tick",
+            Self::Wake => "Wake",
+            Self::CheckpointWritten { .. } => "CheckpointWritten",
+            Self::Inspect(_) => "Inspect",
+        };
+        f.write_str(name)
+    }
+}
+
+pub(crate) struct Replica {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<ClusterTime>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wires: Arc<Wires>,
+    pub(crate) core: Handle,
+}
+
+/// What the actor begins with: the opened core, what opening it brought forth, and its writer.
+pub(crate) struct Begin {
+    pub(crate) core: Core,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) writing: Writing,
+}
+
+pub(crate) struct State {
+    core: Core,
+    writing: Writing,
+    outputs: Vec<Output>,
+    timer: Timer,
+}
+
+impl Actor for Replica {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Begin;
+
+    async fn pre_start(&self, _: ActorRef<Msg>, begin: Begin) -> Result<State, ActorProcessingErr> {
+        let Begin { core, outputs, writing } = begin;
+        Ok(State { core, writing, outputs, timer: Timer::default() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let input = match msg {
+            Msg::Begin => {
+                myself.send_after(TICK, || Msg::Tick);
+                self.carry_out(&myself, state);
+                return Ok(());
+            }
+            Msg::Propose(proposals) => Input::Propose(proposals),
+            Msg::Persisted(persisted) => Input::Persisted(persisted),
+            Msg::Tick => {
+                // Armed anew only now, so that a busy actor never has two ticks before it.
+                myself.send_after(TICK, || Msg::Tick);
+                self.metrics.log_bytes.set(state.log_bytes());
+                Input::Tick
+            }
+            Msg::Wake => {
+                state.timer.rang();
+                Input::Wake
+            }
+            Msg::CheckpointWritten { index } => Input::CheckpointWritten { index },
+            Msg::Inspect(look) => {
+                look(&state.core);
+                return Ok(());
+            }
+        };
+        // A panic here would leave a core that is half-way between two states.
+        let abort = AbortOnPanic;
+        let now = self.now();
+        state.core.step(now, input, &mut state.outputs);
+        self.time.show(state.core.cluster_ms(now), now.mono);
+        self.carry_out(&myself, state);
+        std::mem::forget(abort);
+        Ok(())
+    }
+}
+
+impl Replica {
+    fn now(&self) -> Now {
+        Now { mono: self.clock.now(), wall_ms: self.clock.wall_ms() }
+    }
+
+    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+        for output in std::mem::take(&mut state.outputs) {
+            match output {
+                Output::Write(job) => state.writing.submit(job, myself),
+                Output::Applied { effects, .. } => self.applied(effects),
+                Output::Answered { token, answer } => {
+                    self.wires.to_pubsub(pubsub::Msg::Answered { token, answer });
+                }
+                Output::Taken { token } => {
+                    if let Some(token) = whose::dispatched(token) {
+                        self.wires.to_dispatcher(dispatcher::Msg::Taken { token });
+                    }
+                }
+                Output::Refused { token, reason } => match whose::dispatched(token) {
+                    Some(token) => self.wires.to_dispatcher(dispatcher::Msg::Lost { token }),
+                    None => self.wires.to_pubsub(pubsub::Msg::Refused { token, reason }),
+                },
+                Output::Unknown { token } => match whose::dispatched(token) {
+                    Some(token) => self.wires.to_dispatcher(dispatcher::Msg::Lost { token }),
+                    None => self.wires.to_pubsub(pubsub::Msg::Unknown { token }),
+                },
+                Output::RoleChanged { is_leader, groups, topics } => {
+                    info!(is_leader, "the replica's role changed");
+                    self.metrics.is_leader.set(i64::from(is_leader));
+                    self.metrics.elections.inc_by(u64::from(is_leader));
+                    let published = Vec::new();
+                    self.wires.to_pubsub(pubsub::Msg::Applied { published, topics });
+                    self.wires.to_pubsub(pubsub::Msg::RoleChanged { is_leader });
+                    let groups = is_leader.then_some(groups);
+                    self.wires.to_dispatcher(dispatcher::Msg::RoleChanged { groups });
+                }
+                Output::Checkpoint { index, term, membership, state, local } => {
+                    let checkpoint = Pending { index, term, membership, state, local };
+                    self.write_checkpoint(myself, checkpoint);
+                }
+                Output::Damaged(damage) => {
+                    error!(%damage, "this replica must not go on: replace the node under a new id");
+                    std::process::exit(78);
+                }
+                // A lone node has no peers, none that lags either; links come with them.
+                Output::Fetch { first, .. } => warn!(%first, "nobody is there to be sent entries"),
+                Output::Send { to, .. } => warn!(%to, "a message to a peer has no link"),
+            }
+        }
+        if let Some(at) = state.core.wake_at() {
+            state.timer.ring_at(at, self.clock.now(), myself, || Msg::Wake);
+        }
+    }
+
+    /// Sends each effect to the one actor that it concerns, in one message each.
+    fn applied(&self, effects: Vec<Effect>) {
+        let (mut published, mut topics, mut delivery) = (Vec::new(), Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Published(answer) => published.push(answer),
+                Effect::TopicCreated { topic, name } => topics.push((name, topic)),
+                // The replica has carried these out itself.
+                Effect::Answered { .. } | Effect::Checkpoint | Effect::Purge { .. } => {}
+                other => delivery.push(other),
+            }
+        }
+        if !published.is_empty() || !topics.is_empty() {
+            self.wires.to_pubsub(pubsub::Msg::Applied { published, topics });
+        }
+        if !delivery.is_empty() {
+            self.wires.to_dispatcher(dispatcher::Msg::Effects(delivery));
+        }
+    }
+
+    fn write_checkpoint(&self, myself: &ActorRef<Msg>, pending: Pending) {
+        let (disk, myself) = (Arc::clone(&self.disk), myself.clone());
+        self.core.spawn_blocking(move || {
+            let index = pending.index;
+            match checkpoint::write(&*disk, &pending.encode()) {
+                // It fails if the node has ended; the checkpoint is found at the next start.
+                Ok(()) => drop(myself.cast(Msg::CheckpointWritten { index })),
+                Err(error) => error!(%error, %index, "checkpoint could not be written"),
+            }
+        });
+    }
+}
+
+/// A checkpoint before its state is encoded.
+struct Pending {
+    index: LogIndex,
+    term: Term,
+    membership: Vec<u8>,
+    state: StateMachine,
+    local: Vec<u8>,
+}
+
+impl Pending {
+    fn encode(self) -> Checkpoint {
+        let Self { index, term, membership, state, local } = self;
+        Checkpoint { index, term, membership, state: state.encode(), local }
+    }
+}
+
+impl State {
+    fn log_bytes(&self) -> i64 {
+        i64::try_from(self.core.reader().log_bytes()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Ends the process if it is dropped by a panic.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        error!("the replica panicked; the process ends, and recovery begins from the disk");
+        std::process::abort();
+    }
+}

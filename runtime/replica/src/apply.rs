@@ -1,0 +1,77 @@
+//! Applying committed entries: to the state, to the log's index of events, to cluster time.
+//!
+//! The same code replays a log at the start and follows it while the replica lives; only what is
+//! done with the effects differs.
+
+use bytes::Bytes;
+use tidings_log::Log;
+use tidings_state::State;
+use tidings_types::effect::Effect;
+use tidings_types::layout::Malformed;
+use tidings_types::offset::{LogIndex, Term};
+
+/// See the module's description.
+pub(crate) struct Machine {
+    state: State,
+    /// The term of the last entry that was applied.
+    term: Term,
+    /// The last entry that was applied and said more than "make a checkpoint".
+    changed: LogIndex,
+    effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// Goes on from a checkpoint's state, or from the empty one.
+    pub(crate) fn new(state: State, term: Term) -> Self {
+        let changed = state.applied();
+        Self { state, term, changed, effects: Vec::new() }
+    }
+
+    /// Applies an entry; a change of the membership comes without data. Answers with what it
+    /// added to [`Machine::take_effects`].
+    pub(crate) fn apply(
+        &mut self,
+        (index, term): (LogIndex, Term),
+        data: &Bytes,
+        log: &mut Log,
+    ) -> Result<&[Effect], Malformed> {
+        let n_before = self.effects.len();
+        self.state.apply(index, data, &mut self.effects)?;
+        self.term = term;
+        let effects = self.effects.get(n_before..).unwrap_or_default();
+        let mut has_changed = !data.is_empty();
+        for effect in effects {
+            match effect {
+                Effect::Accepted(accepted) => log.accepted(accepted),
+                // With its answer it is the whole entry, as a rule; at worst one checkpoint is late.
+                Effect::Checkpoint => has_changed = effects.len() > 2,
+                _ => {}
+            }
+        }
+        if has_changed {
+            self.changed = index;
+        }
+        log.applied(index);
+        Ok(effects)
+    }
+
+    /// Everything since the last call, in log order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The state as of the last entry.
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The last entry.
+    pub(crate) const fn applied(&self) -> (LogIndex, Term) {
+        (self.state.applied(), self.term)
+    }
+
+    /// The last entry that makes a checkpoint worth its while.
+    pub(crate) const fn changed(&self) -> LogIndex {
+        self.changed
+    }
+}

@@ -1,0 +1,134 @@
+//! Cluster time: it never goes back, never jumps, and drifts towards wall time by 10 % at most.
+//!
+//! ```text
+//!   anchor ─┬─ elapsed (monotonic) ──────────┬─▶ now
+//!           └─ gap to wall time, at anchor   └─ time = anchor + elapsed + gap, cut to ± elapsed/10
+//! ```
+//!
+//! The gap is taken when the anchor is set and not when the time is read: so reading needs no
+//! change, and two readings never disagree about their order, whatever wall time does between them.
+//! A replica follows the times in the entries that it applies, so that a new leader goes on where
+//! the old one stopped.
+
+use std::time::Duration;
+
+use crate::port::Now;
+
+/// The slew is at most one part in this many.
+const SLEW_PARTS: u64 = 10;
+
+/// See the module's description. All times in microseconds since 1970.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterClock {
+    time: u64,
+    mono: Duration,
+    /// How far wall time was ahead of `time` when the anchor was set.
+    gap: i64,
+    /// Whether `time` comes from the log. If not, the first time from there is taken as it is.
+    is_set: bool,
+}
+
+impl ClusterClock {
+    /// Goes on from the newest time in the log; starts at wall time if the log has none.
+    pub(crate) fn new(ts_ms: u64, now: Now) -> Self {
+        let is_set = ts_ms > 0;
+        let time = micros(if is_set { ts_ms } else { now.wall_ms });
+        let mut clock = Self { time, mono: now.mono, gap: 0, is_set };
+        clock.advance(now);
+        clock
+    }
+
+    /// The time now, in milliseconds.
+    pub(crate) fn read_ms(&self, now: Now) -> u64 {
+        self.read(now) / 1_000
+    }
+
+    /// Moves the anchor here. What is read later depends on wall time only through this.
+    pub(crate) fn advance(&mut self, now: Now) {
+        self.time = self.read(now);
+        self.mono = self.mono.max(now.mono);
+        let wall = i64::try_from(micros(now.wall_ms)).unwrap_or(i64::MAX);
+        self.gap = wall.saturating_sub(i64::try_from(self.time).unwrap_or(i64::MAX));
+    }
+
+    /// An entry of this time was applied: the clock is never behind it.
+    pub(crate) fn observe(&mut self, ts_ms: u64, now: Now) {
+        let ts = micros(ts_ms);
+        self.advance(now);
+        if !self.is_set || self.time < ts {
+            self.time = ts;
+            self.advance(now);
+        }
+        self.is_set = true;
+    }
+
+    fn read(&self, now: Now) -> u64 {
+        let elapsed = now.mono.saturating_sub(self.mono).as_micros();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        let slew = i64::try_from(elapsed / SLEW_PARTS).unwrap_or(i64::MAX);
+        let gap = self.gap.clamp(-slew, slew);
+        self.time.saturating_add(elapsed).saturating_add_signed(gap)
+    }
+}
+
+fn micros(ms: u64) -> u64 {
+    ms.saturating_mul(1_000).min(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn now(mono_ms: u64, wall_ms: u64) -> Now {
+        Now { mono: Duration::from_millis(mono_ms), wall_ms }
+    }
+
+    #[test]
+    fn clock_starts_at_wall_time_or_goes_on_from_the_log() {
+        assert_eq!(ClusterClock::new(0, now(5, 7_000)).read_ms(now(5, 7_000)), 7_000);
+        // A log whose newest entry is 100 s old: no jump, but 10 % faster until it has caught up.
+        let mut clock = ClusterClock::new(7_000, now(0, 107_000));
+        assert_eq!(clock.read_ms(now(10_000, 117_000)), 18_000);
+        for second in 1..2_000 {
+            clock.advance(now(second * 1_000, 107_000 + second * 1_000));
+        }
+        assert_eq!(clock.read_ms(now(2_000_000, 2_107_000)), 2_107_000);
+    }
+
+    #[test]
+    fn follower_takes_the_first_time_and_later_ones_only_forward() {
+        let mut clock = ClusterClock::new(0, now(0, 9_000_000));
+        clock.observe(1_000, now(10, 9_000_010));
+        assert_eq!(clock.read_ms(now(10, 9_000_010)), 1_000);
+        clock.observe(900, now(20, 9_000_020));
+        assert_eq!(clock.read_ms(now(20, 9_000_020)), 1_011);
+        clock.observe(5_000, now(20, 9_000_020));
+        assert_eq!(clock.read_ms(now(20, 9_000_020)), 5_000);
+    }
+
+    proptest! {
+        /// Whatever wall time does, cluster time moves by 0.9 to 1.1 of the monotonic time.
+        #[test]
+        fn rate_keeps_within_ten_percent(
+            start in 0_u64..1 << 42,
+            steps in prop::collection::vec((0_u64..5_000, any::<u64>(), any::<bool>()), 1..50),
+        ) {
+            let mut clock = ClusterClock::new(start, now(0, 1 << 41));
+            let (mut mono, mut last) = (0, clock.read(now(0, 1 << 41)));
+            for (elapsed, wall, moves_anchor) in steps {
+                mono += elapsed;
+                let at = now(mono, wall);
+                if moves_anchor {
+                    clock.advance(at);
+                }
+                let time = clock.read(at);
+                // Two microseconds of slack: each anchor rounds down once.
+                prop_assert!(last + elapsed * 900 <= time + 2, "{last} {elapsed} {time}");
+                prop_assert!(time <= last + elapsed * 1_100 + 2, "{last} {elapsed} {time}");
+                last = time;
+            }
+        }
+    }
+}

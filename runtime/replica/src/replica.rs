@@ -1,0 +1,419 @@
+//! The replica: inputs in, outputs out, and in between consensus, log and state.
+//!
+//! ```text
+//!   input ──▶ consensus ──▶ readies ──▶ apply ──▶ effects, answers
+//!                 ▲                        │
+//!                 └── entries ◀── proposals ◀── role: who may propose
+//! ```
+//!
+//! Invariants:
+//! - It leads, in its own words, only once an entry of its own term is applied: then all that was
+//!   committed before is applied too, and cluster time is not behind it.
+//! - A proposal is answered exactly once, records by their effect: applied, refused, or unknown.
+//! - Once it found damage it neither votes nor answers: its acknowledgements are worth nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::StateRole;
+use raft::eraftpb::{Entry, EntryType};
+use tidings_log::Reader;
+use tidings_state::State;
+use tidings_types::effect::{Answer, Effect};
+use tidings_types::id::{NodeId, Token};
+use tidings_types::layout::command::Command;
+use tidings_types::limits::TICK;
+use tidings_types::offset::{LogIndex, Term};
+
+use crate::apply::Machine;
+use crate::checkpoints::Checkpoints;
+use crate::cluster_clock::ClusterClock;
+use crate::membership::Change;
+use crate::open::{OpenError, Stored, open};
+use crate::options::Options;
+use crate::port::{Damage, Input, Now, Output, Proposal, ProposeRefused};
+use crate::proposals::{Proposals, Ticket};
+use crate::ready::Consensus;
+use crate::status::{Role, Status};
+
+/// See the module's description.
+pub struct Replica {
+    node: NodeId,
+    consensus: Consensus,
+    machine: Machine,
+    proposals: Proposals,
+    checkpoints: Checkpoints,
+    clock: ClusterClock,
+    reader: Reader,
+    /// The term in which raft-rs made it leader.
+    elected: Option<Term>,
+    /// Whether [`Output::RoleChanged`] said that it leads.
+    leads: bool,
+    change_out: Option<(LogIndex, Term, Token)>,
+    ticked_at: Option<Duration>,
+    damage: Option<Damage>,
+    /// Answers to this step's entries; they follow the effects.
+    answers: Vec<Output>,
+}
+
+impl Replica {
+    /// Replays what the disk holds. A lone voter leads as soon as what comes out is written.
+    ///
+    /// # Errors
+    /// If the disk's contents do not fit together.
+    pub fn open(
+        options: Options,
+        stored: Stored,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<Self, OpenError> {
+        let durable = stored.checkpoint.as_ref().map_or(LogIndex::ZERO, |it| it.index);
+        let (store, machine) = open(&options, stored)?;
+        let reader = store.log.reader();
+        let mut replica = Self {
+            node: options.node,
+            consensus: Consensus::new(&options, store),
+            clock: ClusterClock::new(machine.state().ts_ms(), now),
+            machine,
+            proposals: Proposals::default(),
+            checkpoints: Checkpoints::new(durable, now.mono),
+            reader,
+            elected: None,
+            leads: false,
+            change_out: None,
+            ticked_at: None,
+            damage: None,
+            answers: Vec::new(),
+        };
+        if replica.consensus.is_lone_voter() {
+            replica.consensus.campaign();
+        }
+        replica.settle(now, out);
+        Ok(replica)
+    }
+
+    /// Takes one input; whatever it leads to is appended to `out`, to be done in that order.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        if self.damage.is_some() {
+            return self.refuse(input, out);
+        }
+        self.clock.advance(now);
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Wake => {}
+            Input::Message { from, bytes } => {
+                if let Err(damage) = self.consensus.message(from, bytes) {
+                    return self.halt(damage, out);
+                }
+            }
+            Input::Propose(proposals) => {
+                for proposal in proposals {
+                    self.propose(proposal, now, out);
+                }
+            }
+            Input::Change { token, change } => self.change(token, &change, out),
+            Input::Persisted(done) => self.consensus.persisted(&done, out),
+            Input::Fetched(entries) => self.consensus.fetched(entries),
+            Input::CheckpointWritten { index } => {
+                self.checkpoints.written(index);
+                self.consensus.log_mut().checkpointed(index);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// The next moment at which [`Input::Wake`] is wanted; acks that wait for company want it.
+    pub fn wake_at(&self) -> Option<Duration> {
+        self.proposals.departs_at().filter(|_| self.leads)
+    }
+
+    /// The state as of the last applied entry.
+    pub const fn state(&self) -> &State {
+        self.machine.state()
+    }
+
+    /// For whoever reads events.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        let role = match self.consensus.role() {
+            _ if self.damage.is_some() => Role::Halted,
+            _ if self.leads => Role::Leader,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower | StateRole::Leader => Role::Follower,
+        };
+        Status {
+            role,
+            leader: self.consensus.leader(),
+            term: self.consensus.term(),
+            commit: self.consensus.committed(),
+            applied: self.machine.applied().0,
+            last_index: self.consensus.last_index(),
+        }
+    }
+
+    /// Cluster time in milliseconds: it drifts towards wall time by at most 10 %.
+    pub fn cluster_ms(&self, now: Now) -> u64 {
+        self.clock.read_ms(now)
+    }
+
+    fn tick(&mut self, now: Now) {
+        // A late driver brings several ticks at once. Counted, they would look like a dead leader.
+        let is_early = |at: Duration| now.mono.saturating_sub(at) < TICK / 2;
+        if self.ticked_at.is_some_and(is_early) {
+            return;
+        }
+        self.ticked_at = Some(now.mono);
+        self.consensus.tick();
+    }
+
+    fn propose(&mut self, proposal: Proposal, now: Now, out: &mut Vec<Output>) {
+        let token = proposal.token;
+        let verdict = if self.leads {
+            self.proposals.admit(proposal, self.reader.space(), now.mono)
+        } else {
+            Err(ProposeRefused::NotLeader)
+        };
+        if let Err(reason) = verdict {
+            out.push(Output::Refused { token, reason });
+        }
+    }
+
+    fn change(&mut self, token: Token, change: &Change, out: &mut Vec<Output>) {
+        let reason = if !self.leads {
+            ProposeRefused::NotLeader
+        } else if self.change_out.is_some() || !change.is_sound(self.node) {
+            ProposeRefused::ChangeNotNow
+        } else if let Some((index, term)) = self.consensus.propose_change(change) {
+            self.change_out = Some((index, term, token));
+            return;
+        } else {
+            ProposeRefused::Busy
+        };
+        out.push(Output::Refused { token, reason });
+    }
+
+    /// Goes on until there is nothing more to do without the disk or a peer.
+    fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
+        loop {
+            while let Some(committed) = self.consensus.next_ready(out) {
+                if let Err(damage) = self.apply(committed, now, out) {
+                    return self.halt(damage, out);
+                }
+            }
+            self.emit(out);
+            self.settle_role(now, out);
+            self.purge(out);
+            self.consensus.fetch(out);
+            if !self.depart(now, out) {
+                return;
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        committed: Vec<Entry>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Damage> {
+        let Some(last) = committed.last().map(|entry| LogIndex::new(entry.index)) else {
+            return Ok(());
+        };
+        for entry in committed {
+            let place = (LogIndex::new(entry.index), Term::new(entry.term));
+            let bad = Damage::BadEntry { index: place.0 };
+            if entry.get_entry_type() == EntryType::EntryNormal {
+                let log = self.consensus.log_mut();
+                let effects = self.machine.apply(place, &entry.data, log).map_err(|_| bad)?;
+                let wants_checkpoint = effects.contains(&Effect::Checkpoint);
+                for effect in effects {
+                    if let Effect::Purge { index } = effect {
+                        self.checkpoints.want_purge(*index);
+                    }
+                }
+                let tickets = self.proposals.applied(place.0, place.1);
+                answer(tickets, effects, &mut self.answers);
+                self.settle_change(place, false);
+                if wants_checkpoint {
+                    self.checkpoint(place, now, out);
+                }
+            } else {
+                let change = Change::decode(entry.context).map_err(|_| bad)?;
+                let is_done = self.consensus.apply_change(&change);
+                let log = self.consensus.log_mut();
+                self.machine.apply(place, &Bytes::new(), log).map_err(|_| bad)?;
+                self.settle_change(place, is_done);
+            }
+        }
+        self.consensus.applied(last);
+        self.clock.observe(self.machine.state().ts_ms(), now);
+        Ok(())
+    }
+
+    /// The entry of a membership change was applied, or raft-rs put an empty one in its place.
+    fn settle_change(&mut self, place: (LogIndex, Term), is_done: bool) {
+        let is_it = |&mut (index, term, _): &mut (LogIndex, Term, Token)| (index, term) == place;
+        let Some((_, _, token)) = self.change_out.take_if(is_it) else { return };
+        self.answers.push(if is_done {
+            Output::Answered { token, answer: Ok(Answer::Done) }
+        } else {
+            Output::Refused { token, reason: ProposeRefused::ChangeNotNow }
+        });
+    }
+
+    fn checkpoint(&mut self, (index, term): (LogIndex, Term), now: Now, out: &mut Vec<Output>) {
+        if !self.checkpoints.begin(index, now.mono) {
+            return;
+        }
+        out.push(Output::Checkpoint {
+            index,
+            term,
+            membership: self.consensus.membership(),
+            state: self.machine.state().clone(),
+            local: self.consensus.log_mut().local_part(),
+        });
+    }
+
+    fn emit(&mut self, out: &mut Vec<Output>) {
+        let effects = self.machine.take_effects();
+        if !effects.is_empty() {
+            out.push(Output::Applied { ts_ms: self.machine.state().ts_ms(), effects });
+        }
+        out.append(&mut self.answers);
+    }
+
+    fn settle_role(&mut self, now: Now, out: &mut Vec<Output>) {
+        let elected = self.consensus.is_leader().then(|| self.consensus.term());
+        if self.elected != elected {
+            self.lose(out);
+            self.elected = elected;
+        }
+        let is_caught_up = Some(self.machine.applied().1) == elected;
+        if elected.is_some() && !self.leads && is_caught_up {
+            self.leads = true;
+            // Entries of earlier terms that only this step applied are in the clock already.
+            self.clock.advance(now);
+            let state = self.machine.state();
+            out.push(Output::RoleChanged {
+                is_leader: true,
+                groups: state.group_snapshots(),
+                topics: state.topics().map(|topic| (topic.name, topic.id)).collect(),
+            });
+        }
+    }
+
+    /// Leadership ended, or another term began without a step in between.
+    fn lose(&mut self, out: &mut Vec<Output>) {
+        let lost = self.proposals.lose();
+        self.checkpoints.lose();
+        out.extend(
+            lost.unknown.into_iter().filter_map(token).map(|token| Output::Unknown { token }),
+        );
+        let reason = ProposeRefused::NotLeader;
+        out.extend(
+            lost.refused
+                .into_iter()
+                .filter_map(token)
+                .map(|token| Output::Refused { token, reason }),
+        );
+        if let Some((_, _, token)) = self.change_out.take() {
+            out.push(Output::Unknown { token });
+        }
+        if self.leads {
+            self.leads = false;
+            let (groups, topics) = (Vec::new(), Vec::new());
+            out.push(Output::RoleChanged { is_leader: false, groups, topics });
+        }
+    }
+
+    fn purge(&mut self, out: &mut Vec<Output>) {
+        if let Some(index) = self.checkpoints.purge() {
+            let job = self.consensus.log_mut().purge(index);
+            self.consensus.write(job, out);
+        }
+    }
+
+    /// Puts what waits into entries. Whether there was something.
+    fn depart(&mut self, now: Now, out: &mut Vec<Output>) -> bool {
+        if !self.leads {
+            return false;
+        }
+        let n_bytes = self.consensus.log().bytes_since_checkpoint();
+        if self.checkpoints.is_due(self.machine.changed(), n_bytes, now.mono) {
+            self.proposals.admit_own(Command::Checkpoint, now.mono);
+        }
+        let mut has_departed = false;
+        while let Some(sealed) = self.proposals.seal(now.mono) {
+            let data = sealed.entry.finish(self.node, self.clock.read_ms(now));
+            let n_bytes = data.len();
+            let Some(place) = self.consensus.propose(data) else {
+                // Leadership is being handed over.
+                let reason = ProposeRefused::Busy;
+                let refused = |token| Output::Refused { token, reason };
+                out.extend(sealed.tickets.into_iter().filter_map(token).map(refused));
+                self.checkpoints.lose();
+                break;
+            };
+            self.proposals.departed(place, n_bytes, sealed.tickets);
+            has_departed = true;
+        }
+        has_departed
+    }
+
+    fn halt(&mut self, damage: Damage, out: &mut Vec<Output>) {
+        tracing::error!(%damage, "this replica stands still; replace the node under a new id");
+        self.emit(out);
+        self.damage = Some(damage);
+        self.lose(out);
+        self.elected = None;
+        out.push(Output::Damaged(damage));
+    }
+
+    fn refuse(&self, input: Input, out: &mut Vec<Output>) {
+        let reason = ProposeRefused::NotLeader;
+        match input {
+            Input::Propose(proposals) => out.extend(
+                proposals.into_iter().map(|it| Output::Refused { token: it.token, reason }),
+            ),
+            Input::Change { token, .. } => out.push(Output::Refused { token, reason }),
+            _ => {}
+        }
+    }
+}
+
+/// Tells the owners of an entry's sections.
+fn answer(tickets: Vec<Ticket>, effects: &[Effect], answers: &mut Vec<Output>) {
+    // They come in the order of their sections.
+    let mut given = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Answered { section, answer } => Some((*section, answer)),
+            _ => None,
+        })
+        .peekable();
+    for (number, ticket) in (0..).zip(tickets) {
+        let answer = given.next_if(|&(section, _)| section == number).map(|(_, answer)| answer);
+        match (ticket, answer) {
+            (Ticket::Outcome(token), _) => answers.push(Output::Taken { token }),
+            // A batch has an answer of this form only if it is no batch at all.
+            (Ticket::Command(token) | Ticket::Records(token), Some(answer)) => {
+                answers.push(Output::Answered { token, answer: answer.clone() });
+            }
+            (Ticket::Command(_) | Ticket::Records(_), None) | (Ticket::Own, _) => {}
+        }
+    }
+}
+
+fn token(ticket: Ticket) -> Option<Token> {
+    match ticket {
+        Ticket::Records(token) | Ticket::Outcome(token) | Ticket::Command(token) => Some(token),
+        Ticket::Own => None,
+    }
+}
+
+#[cfg(test)]
+mod replica_test;

@@ -1,0 +1,767 @@
+//! Replicas on memory disks in one thread, with a network that loses, doubles and reorders.
+//!
+//! A seed decides everything; a failure names its seed, and `run` with it repeats it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::eraftpb::{EntryType, Message, MessageType};
+use tidings_log::{Checkpoint, Disk, Identity, Job, MemoryDisk, TailRead, Writer, checkpoint};
+use tidings_types::effect::{Answer, Effect, Placed};
+use tidings_types::event::NewEvent;
+use tidings_types::id::{ClusterId, Incarnation, NodeId, ProducerId, Sequence, Token, TopicId};
+use tidings_types::layout::command::Command;
+use tidings_types::layout::entry::SectionKind;
+use tidings_types::layout::records::RecordsBuilder;
+use tidings_types::name::TopicName;
+use tidings_types::offset::{LogIndex, Offset};
+use tidings_types::seam::{Rng, SplitMix};
+
+use crate::membership::{Change, Step};
+use crate::open::Stored;
+use crate::options::{Options, Pace};
+use crate::port::{Damage, Input, Now, Output, Proposal, ProposeRefused};
+use crate::replica::Replica;
+use crate::status::Role;
+use crate::wire;
+
+const TOPIC: TopicId = TopicId::new(1);
+const SEGMENT_BYTES: u64 = 256 * 1024;
+const MS: u64 = 1_000;
+
+/// What a running process has; lost in a crash.
+struct Running {
+    replica: Replica,
+    writer: Writer,
+    jobs: Vec<Job>,
+    is_writing: bool,
+}
+
+struct Node {
+    id: u32,
+    voters: Vec<u32>,
+    disk: MemoryDisk,
+    running: Option<Running>,
+    /// Counts the starts, so that what was meant for an earlier one is told apart.
+    start: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happens {
+    Tick(usize, u32),
+    Wake(usize, u32),
+    Arrives { to: usize, from: u32, bytes: Bytes },
+    Written(usize, u32),
+    CheckpointWritten(usize, u32, LogIndex),
+    Fetched(usize, u32, LogIndex, usize),
+    Publish(usize),
+    Nonsense(usize),
+    Crash(usize),
+    Restart(usize),
+}
+
+/// A publisher: one batch after the other, each sent again until it has its answer.
+struct Client {
+    producer: ProducerId,
+    sequence: u64,
+    answered: BTreeMap<u64, Placed>,
+}
+
+struct World {
+    now_us: u64,
+    n_events: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, Happens)>>,
+    rng: SplitMix,
+    seed: u64,
+    is_calm: bool,
+    /// Whether damage may be found; else it fails the test.
+    may_halt: bool,
+    nodes: Vec<Node>,
+    clients: Vec<Client>,
+    topic_exists: bool,
+    /// What each node said of its proposals.
+    outputs: Vec<(usize, String)>,
+    answers: BTreeMap<u64, bool>,
+    checkpoints: u64,
+    n_fetched: u64,
+    /// Who led in which term.
+    leaders: BTreeMap<u64, usize>,
+    /// A hash of everything that was sent.
+    trace: u64,
+}
+
+impl World {
+    fn new(seed: u64, n_nodes: u32, voters: &[u32]) -> Self {
+        let node = |id| Node {
+            id,
+            voters: voters.to_vec(),
+            disk: MemoryDisk::new(),
+            running: None,
+            start: 0,
+        };
+        let client = |id: u8| Client {
+            producer: ProducerId::new([id; 16]),
+            sequence: 0,
+            answered: BTreeMap::new(),
+        };
+        let mut world = Self {
+            now_us: 0,
+            n_events: 0,
+            queue: BinaryHeap::new(),
+            rng: SplitMix::new(seed),
+            seed,
+            is_calm: true,
+            may_halt: false,
+            nodes: (1..=n_nodes).map(node).collect(),
+            clients: (1..=3).map(client).collect(),
+            topic_exists: false,
+            outputs: Vec::new(),
+            answers: BTreeMap::new(),
+            checkpoints: 0,
+            n_fetched: 0,
+            leaders: BTreeMap::new(),
+            trace: 0,
+        };
+        for idx in 0..world.nodes.len() {
+            world.start(idx);
+        }
+        world
+    }
+
+    fn now(&self) -> Now {
+        // Each node's wall clock is wrong in its own way elsewhere; here time itself matters.
+        Now {
+            mono: Duration::from_micros(self.now_us),
+            wall_ms: 1_700_000_000_000 + self.now_us / MS,
+        }
+    }
+
+    fn after(&mut self, delay_us: u64, happens: Happens) {
+        self.n_events += 1;
+        self.queue.push(Reverse((self.now_us + delay_us, self.n_events, happens)));
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.rng.below(end)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.rng.below(100) < chance
+    }
+
+    fn start(&mut self, idx: usize) {
+        let now = self.now();
+        let seed = self.seed;
+        let node = &mut self.nodes[idx];
+        if node.running.is_some() {
+            return;
+        }
+        node.start += 1;
+        let fresh = Identity {
+            cluster: ClusterId::new([7; 16]),
+            node: NodeId::new(node.id),
+            incarnation: Incarnation::new(0),
+        };
+        let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
+        let opened = tidings_log::open(disk, tidings_log::Options::small(SEGMENT_BYTES), fresh);
+        let opened = opened.unwrap_or_else(|error| panic!("seed {seed}: n{}: {error}", node.id));
+        let stored = Stored {
+            log: opened.log,
+            checkpoint: opened.checkpoint,
+            hard_state: opened.hard_state,
+            purged: opened.purged,
+            replay: opened.replay,
+        };
+        let options = Options {
+            node: NodeId::new(node.id),
+            voters: node.voters.iter().copied().map(NodeId::new).collect(),
+            seed: seed ^ u64::from(node.start),
+            pace: Pace::Normal,
+        };
+        let mut out = Vec::new();
+        let replica = Replica::open(options, stored, now, &mut out);
+        let replica = replica.unwrap_or_else(|error| panic!("seed {seed}: n{}: {error}", node.id));
+        node.running =
+            Some(Running { replica, writer: opened.writer, jobs: Vec::new(), is_writing: false });
+        let start = node.start;
+        let phase = self.below(50 * MS);
+        self.after(phase, Happens::Tick(idx, start));
+        self.take(idx, out);
+    }
+
+    /// The power goes. Jobs may have reached the disk without anybody having heard of it.
+    fn crash(&mut self, idx: usize) {
+        let reaches_disk = self.percent(50);
+        let node = &mut self.nodes[idx];
+        let Some(mut running) = node.running.take() else { return };
+        if reaches_disk && !running.jobs.is_empty() {
+            running.writer.write(running.jobs).unwrap();
+        }
+        drop(running.writer);
+        node.disk.crash();
+    }
+
+    fn step(&mut self, idx: usize, input: Input) {
+        let now = self.now();
+        let mut out = Vec::new();
+        let Some(running) = &mut self.nodes[idx].running else { return };
+        running.replica.step(now, input, &mut out);
+        self.take(idx, out);
+    }
+
+    fn take(&mut self, idx: usize, out: Vec<Output>) {
+        let (id, start) = (self.nodes[idx].id, self.nodes[idx].start);
+        for output in out {
+            match output {
+                Output::Write(job) => {
+                    let running = self.nodes[idx].running.as_mut().unwrap();
+                    running.jobs.push(job);
+                    if !std::mem::replace(&mut running.is_writing, true) {
+                        let delay = MS + self.below(5 * MS);
+                        self.after(delay, Happens::Written(idx, start));
+                    }
+                }
+                Output::Send { to, bytes } => self.send(id, to, bytes),
+                Output::Fetch { first, max_bytes } => {
+                    self.n_fetched += 1;
+                    let delay = self.below(5 * MS);
+                    self.after(delay, Happens::Fetched(idx, start, first, max_bytes));
+                }
+                Output::Applied { effects, .. } => self.applied(&effects),
+                Output::Answered { token, answer } => {
+                    self.outputs.push((idx, format!("answered {answer:?}")));
+                    self.answers.insert(token.get(), answer.is_ok());
+                    self.topic_exists |= matches!(answer, Ok(Answer::Topic { .. }));
+                }
+                Output::Checkpoint { index, term, membership, state, local } => {
+                    let state = state.encode();
+                    let written = Checkpoint { index, term, membership, state, local };
+                    checkpoint::write(&self.nodes[idx].disk, &written).unwrap();
+                    self.checkpoints += 1;
+                    let delay = self.below(20 * MS);
+                    self.after(delay, Happens::CheckpointWritten(idx, start, index));
+                }
+                Output::RoleChanged { is_leader, .. } => {
+                    self.outputs.push((idx, format!("leads {is_leader}")));
+                }
+                Output::Taken { token } | Output::Unknown { token } => {
+                    self.answers.insert(token.get(), true);
+                }
+                Output::Refused { token, .. } => drop(self.answers.insert(token.get(), false)),
+                Output::Damaged(_) if self.may_halt => {}
+                Output::Damaged(damage) => panic!("seed {}: n{id}: {damage}", self.seed),
+            }
+        }
+        let Some(running) = &self.nodes[idx].running else { return };
+        let status = running.replica.status();
+        if status.role == Role::Leader {
+            let led = *self.leaders.entry(status.term.get()).or_insert(idx);
+            assert_eq!(led, idx, "seed {}: two leaders in term {}", self.seed, status.term);
+        }
+        if let Some(at) = running.replica.wake_at() {
+            let delay = u64::try_from(at.as_micros()).unwrap().saturating_sub(self.now_us);
+            self.after(delay, Happens::Wake(idx, start));
+        }
+    }
+
+    fn send(&mut self, from: u32, to: NodeId, bytes: Bytes) {
+        let to = to.get() as usize - 1;
+        if to >= self.nodes.len() {
+            return;
+        }
+        for byte in &bytes {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let (n_copies, is_slow) = if self.is_calm {
+            (1, false)
+        } else {
+            let n_copies = if self.percent(5) { 0 } else { 1 + u64::from(self.percent(5)) };
+            (n_copies, self.percent(5))
+        };
+        for _ in 0..n_copies {
+            let slow = if is_slow { self.below(300 * MS) } else { 0 };
+            let delay = 200 + self.below(3 * MS) + slow;
+            self.after(delay, Happens::Arrives { to, from, bytes: bytes.clone() });
+        }
+    }
+
+    fn applied(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let Effect::Published(published) = effect else { continue };
+            let client = self.clients.iter_mut().find(|it| it.producer == published.producer);
+            let (client, sequence) = (client.unwrap(), published.sequence.get());
+            let Ok(placed) = published.result else {
+                panic!("seed {}: {:?}", self.seed, published.result);
+            };
+            // Replicas that apply later say it again; it must always be the same.
+            let told = *client.answered.entry(sequence).or_insert(placed);
+            assert_eq!(told, placed, "seed {}: a batch has two places", self.seed);
+            client.sequence = client.sequence.max(sequence + 1);
+        }
+    }
+
+    fn publish(&mut self, idx: usize) {
+        let leaders: Vec<usize> = (0..self.nodes.len()).filter(|&idx| self.leads(idx)).collect();
+        if let Some(&leader) = leaders.get(self.rng.below(leaders.len().max(1) as u64) as usize) {
+            self.n_events += 1;
+            let token = Token::new(self.n_events);
+            let mut proposals = vec![if self.topic_exists {
+                let client = &self.clients[idx];
+                batch(token, client.producer, client.sequence)
+            } else {
+                create_topic(token)
+            }];
+            if self.percent(5) {
+                proposals.push(command(token, Command::Checkpoint));
+            }
+            if self.percent(20) {
+                let kind = SectionKind::Acks;
+                proposals.push(Proposal { token, kind, body: Bytes::new(), may_wait: true });
+            }
+            self.step(leader, Input::Propose(proposals));
+        }
+        let delay = 5 * MS + self.below(30 * MS);
+        self.after(delay, Happens::Publish(idx));
+    }
+
+    fn leads(&self, idx: usize) -> bool {
+        let running = self.nodes[idx].running.as_ref();
+        running.is_some_and(|running| running.replica.status().role == Role::Leader)
+    }
+
+    fn leader(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|&idx| self.leads(idx))
+    }
+
+    fn replica(&self, idx: usize) -> &Replica {
+        &self.nodes[idx].running.as_ref().unwrap().replica
+    }
+
+    /// Whether it is still the process that this was meant for.
+    fn is_current(&self, idx: usize, start: u32) -> bool {
+        self.nodes[idx].start == start && self.nodes[idx].running.is_some()
+    }
+
+    fn run_until(&mut self, end_us: u64) {
+        while let Some(Reverse((at, ..))) = self.queue.peek() {
+            if end_us < *at {
+                break;
+            }
+            let Some(Reverse((at, _, happens))) = self.queue.pop() else { break };
+            self.now_us = at;
+            self.happens(happens);
+        }
+        self.now_us = end_us;
+    }
+
+    fn run_for(&mut self, span_us: u64) {
+        self.run_until(self.now_us + span_us);
+    }
+
+    fn happens(&mut self, happens: Happens) {
+        match happens {
+            Happens::Tick(idx, start) if self.is_current(idx, start) => {
+                self.step(idx, Input::Tick);
+                self.after(50 * MS, Happens::Tick(idx, start));
+            }
+            Happens::Wake(idx, start) if self.is_current(idx, start) => {
+                self.step(idx, Input::Wake);
+            }
+            Happens::Arrives { to, from, bytes } => {
+                self.step(to, Input::Message { from: NodeId::new(from), bytes });
+            }
+            Happens::Written(idx, start) if self.is_current(idx, start) => {
+                let running = self.nodes[idx].running.as_mut().unwrap();
+                running.is_writing = false;
+                let jobs = std::mem::take(&mut running.jobs);
+                let done = running.writer.write(jobs).unwrap();
+                running.writer.prepare().unwrap();
+                self.step(idx, Input::Persisted(done));
+            }
+            Happens::CheckpointWritten(idx, start, index) if self.is_current(idx, start) => {
+                self.step(idx, Input::CheckpointWritten { index });
+            }
+            Happens::Fetched(idx, start, first, max_bytes) if self.is_current(idx, start) => {
+                let reader = self.replica(idx).reader();
+                let entries = reader.read_entries(first, max_bytes.min(20_000)).unwrap();
+                self.step(idx, Input::Fetched(entries));
+            }
+            Happens::Publish(idx) => self.publish(idx),
+            Happens::Nonsense(idx) => {
+                let len = self.below(200) as usize;
+                let bytes: Vec<u8> = (0..len).map(|_| self.rng.next_u64() as u8).collect();
+                self.step(idx, Input::Message { from: NodeId::new(9), bytes: bytes.into() });
+            }
+            Happens::Crash(idx) => {
+                self.crash(idx);
+                let delay = 50 * MS + self.below(1_500 * MS);
+                self.after(delay, Happens::Restart(idx));
+            }
+            Happens::Restart(idx) => self.start(idx),
+            // It was meant for a process that is gone.
+            _ => {}
+        }
+    }
+}
+
+fn command(token: Token, command: Command) -> Proposal {
+    let kind = SectionKind::Command;
+    Proposal { token, kind, body: command.encode().into(), may_wait: false }
+}
+
+fn create_topic(token: Token) -> Proposal {
+    command(token, Command::CreateTopic { name: TopicName::new("users").unwrap() })
+}
+
+fn batch(token: Token, producer: ProducerId, sequence: u64) -> Proposal {
+    let mut records = RecordsBuilder::with_capacity(200);
+    let id = format!("{producer}-{sequence}");
+    for _ in 0..=sequence % 2 {
+        let (kind, key, payload) = ("user.signed_up.v1", &b"user-1"[..], &b"{}"[..]);
+        records.push(&NewEvent { id: &id, kind, key, time_ms: 1, headers: &[], payload });
+    }
+    let body = records.finish(TOPIC, producer, Sequence::new(sequence));
+    Proposal { token, kind: SectionKind::Records, body, may_wait: false }
+}
+
+/// All batches of the topic, as a reader of this replica sees them.
+fn stored(replica: &Replica) -> Vec<(ProducerId, u64, Placed)> {
+    let reader = replica.reader();
+    let (mut from, mut batches) = (0, Vec::new());
+    loop {
+        let blocks = match reader.read_tail(TOPIC, Offset::new(from), 64 * 1024) {
+            TailRead::Hit(blocks) => blocks,
+            TailRead::End => return batches,
+            TailRead::Miss => reader.read_disk(TOPIC, Offset::new(from), 64 * 1024).unwrap(),
+        };
+        assert!(!blocks.is_empty(), "there is an event at {from}");
+        for block in blocks {
+            block.records.check().unwrap();
+            assert_eq!(block.placed.first.get(), from, "offsets have no gap");
+            from += u64::from(block.placed.n_events);
+            let (producer, sequence) = (block.records.producer, block.records.sequence.get());
+            batches.push((producer, sequence, block.placed));
+        }
+    }
+}
+
+/// What a run left to check.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ran {
+    trace: u64,
+    n_answered: usize,
+    n_checkpoints: u64,
+    n_fetched: u64,
+    n_terms: usize,
+}
+
+/// Runs a world of three with all its faults, heals it, and holds the promise against it.
+fn run(seed: u64, seconds: u64) -> Ran {
+    let mut world = World::new(seed, 3, &[1, 2, 3]);
+    world.is_calm = false;
+    for idx in 0..world.clients.len() {
+        world.after(0, Happens::Publish(idx));
+    }
+    for _ in 0..seconds {
+        let (at, idx) = (world.below(seconds * 1_000 * MS), world.below(3) as usize);
+        world.after(at, Happens::Crash(idx));
+        let (at, idx) = (world.below(seconds * 1_000 * MS), world.below(3) as usize);
+        world.after(at, Happens::Nonsense(idx));
+    }
+    world.run_until(seconds * 1_000 * MS);
+
+    // Everyone comes back, the network loses nothing, and what is out gets its answer.
+    world.is_calm = true;
+    world.run_for(4_000 * MS);
+    world.queue.retain(|Reverse((_, _, happens))| !matches!(happens, Happens::Publish(_)));
+    world.run_for(2_000 * MS);
+
+    let states: Vec<_> = (0..3).map(|idx| world.replica(idx).state()).collect();
+    for state in &states {
+        assert_eq!(state.applied(), states[0].applied(), "seed {seed}: a replica stays behind");
+        assert_eq!(state.digest(), states[0].digest(), "seed {seed}: states differ");
+    }
+    for idx in 0..3 {
+        let mut batches = BTreeMap::new();
+        for (producer, sequence, placed) in stored(world.replica(idx)) {
+            let earlier = batches.insert((producer, sequence), placed);
+            assert_eq!(earlier, None, "seed {seed}: a batch is in the log twice");
+        }
+        for client in &world.clients {
+            for (&sequence, placed) in &client.answered {
+                let found = batches.get(&(client.producer, sequence));
+                assert_eq!(found, Some(placed), "seed {seed}: an acknowledged batch is lost");
+            }
+        }
+    }
+    Ran {
+        trace: world.trace,
+        n_answered: world.clients.iter().map(|client| client.answered.len()).sum(),
+        n_checkpoints: world.checkpoints,
+        n_fetched: world.n_fetched,
+        n_terms: world.leaders.len(),
+    }
+}
+
+/// What was acknowledged survives: three replicas crash again and again, lose what was not synced,
+/// and talk over a network that loses, doubles and reorders.
+#[test]
+fn acknowledged_batches_survive_crashes_and_a_bad_network() {
+    let mut sum = Ran::default();
+    for seed in 0..10 {
+        let ran = run(seed, 12);
+        sum.n_answered += ran.n_answered;
+        sum.n_checkpoints += ran.n_checkpoints;
+        sum.n_fetched += ran.n_fetched;
+        sum.n_terms += ran.n_terms;
+    }
+    // The faults must have left something to check.
+    assert!(sum.n_answered > 1_000, "{sum:?}");
+    assert!(sum.n_checkpoints > 50, "{sum:?}");
+    assert!(sum.n_fetched > 10, "{sum:?}");
+    assert!(sum.n_terms > 30, "{sum:?}");
+}
+
+/// A seed repeats a run to the last byte sent; else a failure found could not be found again.
+#[test]
+fn seed_repeats_a_run() {
+    let ran = run(77, 4);
+    assert_eq!(ran, run(77, 4));
+    assert_ne!(ran.trace, run(78, 4).trace);
+}
+
+/// A lone voter leads without a tick, and after a crash everything acknowledged has its offset.
+#[test]
+fn lone_voter_leads_at_once_and_keeps_its_offsets() {
+    let mut world = World::new(1, 1, &[1]);
+    let n_batches = 20;
+    for round in 0..4 {
+        // Less than a tick's time: only the disk may be waited for.
+        let ticks = |happens: &Happens| matches!(happens, Happens::Tick(..));
+        world.queue.retain(|Reverse((_, _, happens))| !ticks(happens));
+        world.run_for(40 * MS);
+        assert_eq!(world.leader(), Some(0), "round {round}");
+        if round == 0 {
+            world.step(0, Input::Propose(vec![create_topic(Token::new(1))]));
+            world.run_for(40 * MS);
+        }
+        for sequence in round * n_batches..(round + 1) * n_batches {
+            let producer = world.clients[0].producer;
+            let proposal = batch(Token::new(100 + sequence), producer, sequence);
+            world.step(0, Input::Propose(vec![proposal]));
+        }
+        world.run_for(100 * MS);
+        assert_eq!(world.clients[0].answered.len() as u64, (round + 1) * n_batches);
+        let before = stored(world.replica(0));
+        world.crash(0);
+        world.start(0);
+        world.run_for(20 * MS);
+        assert_eq!(stored(world.replica(0)), before);
+    }
+}
+
+/// A lone node grows to three without a migration, and shrinks again: newcomers start with an
+/// empty log and those who are there, as learners first.
+#[test]
+fn membership_grows_and_shrinks() {
+    let mut world = World::new(5, 3, &[1]);
+    let change = |world: &mut World, token: u64, steps: &[(Step, u32)]| {
+        let steps = steps.iter().map(|&(step, node)| (step, NodeId::new(node))).collect();
+        let change = Input::Change { token: Token::new(token), change: Change { steps } };
+        let leader = world.leader().unwrap();
+        world.step(leader, change);
+        world.run_for(2_000 * MS);
+        world.answers.get(&token).copied()
+    };
+    world.run_for(100 * MS);
+    world.step(0, Input::Propose(vec![create_topic(Token::new(1))]));
+    world.after(0, Happens::Publish(0));
+    world.run_for(500 * MS);
+    assert_eq!(change(&mut world, 901, &[(Step::Learner, 2), (Step::Learner, 3)]), Some(true));
+    assert_eq!(world.replica(2).status().leader, Some(NodeId::new(1)));
+    assert_eq!(change(&mut world, 902, &[(Step::Voter, 2), (Step::Voter, 3)]), Some(true));
+    assert_eq!(change(&mut world, 903, &[(Step::Gone, 1)]), Some(false), "it leads");
+
+    // The first node goes down; the others go on, and all start again with what the log says.
+    world.crash(0);
+    world.run_for(3_000 * MS);
+    let leader = world.leader().expect("two of three lead on");
+    assert_ne!(leader, 0);
+    assert_eq!(change(&mut world, 904, &[(Step::Gone, 1)]), Some(true));
+    for idx in [1, 2] {
+        world.crash(idx);
+        world.start(idx);
+    }
+    world.run_for(3_000 * MS);
+    assert!(world.leader().is_some());
+    world.queue.retain(|Reverse((_, _, happens))| !matches!(happens, Happens::Publish(_)));
+    world.run_for(1_000 * MS);
+    assert_eq!(world.replica(1).state().digest(), world.replica(2).state().digest());
+    assert_eq!(world.clients[0].answered.len(), stored(world.replica(1)).len());
+}
+
+/// A checkpoint is proposed by itself when time has passed and something changed, and the replica
+/// starts from it.
+#[test]
+fn checkpoint_comes_by_itself_and_is_started_from() {
+    let mut world = World::new(6, 1, &[1]);
+    world.run_for(50 * MS);
+    world.step(0, Input::Propose(vec![create_topic(Token::new(1))]));
+    world.run_for(599_000 * MS);
+    assert_eq!(world.checkpoints, 0);
+    world.run_for(2_000 * MS);
+    assert_eq!(world.checkpoints, 1);
+    world.run_for(1_300_000 * MS);
+    assert_eq!(world.checkpoints, 1, "nothing changed since");
+    let digest = world.replica(0).state().digest();
+    world.crash(0);
+    world.start(0);
+    assert!(world.replica(0).state().ts_ms() > 0);
+    world.run_for(50 * MS);
+    assert_ne!(world.replica(0).state().digest(), digest, "the new term's entry is applied");
+    assert_eq!(world.replica(0).state().topics().count(), 1);
+}
+
+/// A follower whose disk was wiped must not vote: the leader's first heartbeat proves the loss.
+#[test]
+fn wiped_disk_is_found_out() {
+    let mut world = World::new(8, 3, &[1, 2, 3]);
+    world.run_for(2_000 * MS);
+    let leader = world.leader().unwrap();
+    world.step(leader, Input::Propose(vec![create_topic(Token::new(1))]));
+    world.run_for(500 * MS);
+    let wiped = (leader + 1) % 3;
+    world.crash(wiped);
+    world.nodes[wiped].disk = MemoryDisk::new();
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        world.start(wiped);
+        world.run_for(1_000 * MS);
+    }));
+    let message = *found.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("acknowledged entries are lost"), "{message}");
+    let replica = &mut world.nodes[wiped].running.as_mut().unwrap().replica;
+    assert_eq!(replica.status().role, Role::Halted);
+    let mut out = Vec::new();
+    let now = Now { mono: Duration::from_secs(99), wall_ms: 0 };
+    replica.step(now, Input::Tick, &mut out);
+    assert!(out.is_empty(), "it does nothing any more");
+    replica.step(now, Input::Propose(vec![create_topic(Token::new(3))]), &mut out);
+    let reason = ProposeRefused::NotLeader;
+    assert!(matches!(out.as_slice(), [Output::Refused { reason: r, .. }] if *r == reason));
+    let _: fn(&Damage) -> _ = Damage::retry;
+}
+
+/// Any message that a peer could form: small numbers, so that they hit what is really there.
+fn any_message(rng: &mut SplitMix, last: u64, term: u64) -> Option<Bytes> {
+    const KINDS: [MessageType; 9] = [
+        MessageType::MsgAppend,
+        MessageType::MsgAppendResponse,
+        MessageType::MsgRequestVote,
+        MessageType::MsgRequestVoteResponse,
+        MessageType::MsgRequestPreVote,
+        MessageType::MsgRequestPreVoteResponse,
+        MessageType::MsgHeartbeat,
+        MessageType::MsgHeartbeatResponse,
+        MessageType::MsgTimeoutNow,
+    ];
+    let mut message = Message::default();
+    message.set_msg_type(KINDS[rng.below(9) as usize]);
+    message.from = 2 + rng.below(3);
+    message.to = 1;
+    message.term = (term + rng.below(4)).saturating_sub(1);
+    message.index = rng.below(last + 3);
+    message.log_term = rng.below(term + 2);
+    // Rarely too much: that is damage, and ends the run.
+    message.commit = rng.below(last + 1) + rng.below(20) / 19;
+    message.commit_term = rng.below(term + 2);
+    message.reject_hint = rng.below(last + 3);
+    message.reject = rng.below(2) == 0;
+    if message.get_msg_type() == MessageType::MsgAppend {
+        let entry = |entry_term: u64, kind: u64| match kind {
+            0 => wire::entry(EntryType::EntryConfChangeV2, entry_term, Bytes::new()),
+            1 => {
+                let steps = vec![(Step::Learner, NodeId::new(4))];
+                let change = Change { steps }.encode();
+                wire::entry(EntryType::EntryConfChangeV2, entry_term, change.into())
+            }
+            _ => wire::entry(EntryType::EntryNormal, entry_term, Bytes::new()),
+        };
+        let (n_entries, mut entries) = (rng.below(4), Vec::new());
+        let mut entry_term = message.log_term.max(1);
+        for _ in 0..n_entries {
+            entry_term += rng.below(2);
+            entries.push(entry(entry_term, rng.below(6)));
+        }
+        message.set_entries(entries.into());
+    }
+    wire::encode(&message)
+}
+
+/// One honest peer grants what the replica asks for, and acknowledges what it gets then.
+fn elect(world: &mut World) {
+    for kind in [
+        MessageType::MsgRequestPreVoteResponse,
+        MessageType::MsgRequestVoteResponse,
+        MessageType::MsgAppendResponse,
+    ] {
+        let status = world.replica(0).status();
+        let mut message = Message::default();
+        message.set_msg_type(kind);
+        (message.from, message.to, message.term) = (2, 1, status.term.get());
+        match kind {
+            MessageType::MsgRequestPreVoteResponse => message.term += 1,
+            MessageType::MsgAppendResponse => message.index = status.last_index.get(),
+            _ => {}
+        }
+        let bytes = wire::encode(&message).unwrap();
+        world.step(0, Input::Message { from: NodeId::new(2), bytes });
+        world.run_for(20 * MS);
+    }
+}
+
+/// No peer's message makes a step panic: three peers say whatever can be said, each thing that
+/// decodes, while the disk answers or not, and the replica votes, leads and follows in between.
+#[test]
+fn no_message_of_a_peer_makes_it_panic() {
+    let (mut n_led, mut n_halted) = (0, 0);
+    for seed in 0..80 {
+        let mut rng = SplitMix::new(seed);
+        let mut world = World::new(seed, 3, &[1, 2, 3]);
+        // The peers are not there; the messages come from here.
+        (world.nodes[1].running, world.nodes[2].running) = (None, None);
+        for _ in 0..400 {
+            let status = world.replica(0).status();
+            n_led += usize::from(status.role == Role::Leader);
+            if status.role == Role::Halted {
+                n_halted += 1;
+                break;
+            }
+            let (last, term) = (status.last_index.get(), status.term.get());
+            match rng.below(12) {
+                0 => world.run_for(60 * MS),
+                1 => world.run_for(3 * MS),
+                2 => world.run_for(1_000 * MS),
+                3 => world.step(0, Input::Propose(vec![create_topic(Token::new(1))])),
+                // An honest peer now and then, or it never leads.
+                4 => {
+                    world.run_for(1_100 * MS);
+                    elect(&mut world);
+                }
+                _ => {
+                    let Some(bytes) = any_message(&mut rng, last, term) else { continue };
+                    let Ok(from) = wire::decode(bytes.clone()).map(|message| message.from) else {
+                        continue;
+                    };
+                    world.may_halt = true;
+                    let from = wire::node(from);
+                    world.step(0, Input::Message { from, bytes });
+                }
+            }
+        }
+    }
+    assert!(n_led > 50, "{n_led} times it led");
+    assert!(n_halted > 5, "{n_halted} times it halted");
+}

@@ -1,0 +1,189 @@
+//! Commands: what changes the cluster's own things, each with an answer.
+
+use std::collections::BTreeSet;
+
+use tidings_types::effect::{Answer, Effect, Refused};
+use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
+use tidings_types::layout::command::{Command, GroupStart};
+use tidings_types::limits::{GROUPS_MAX, MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
+use tidings_types::name::{GroupName, TopicName};
+use tidings_types::offset::Offset;
+
+use super::outcomes;
+use crate::group::Group;
+use crate::mailbox::Mailbox;
+use crate::state::State;
+
+/// Applies a command section.
+///
+/// # Errors
+/// If it is refused; then it changed nothing.
+pub(super) fn apply(
+    state: &mut State,
+    body: &[u8],
+    effects: &mut Vec<Effect>,
+) -> Result<Answer, Refused> {
+    let command = Command::parse(body).map_err(|_| Refused::Malformed)?;
+    match command {
+        Command::CreateTopic { name } => create_topic(state, name, effects),
+        Command::CreateGroup { name, topics, start } => {
+            create_group(state, name, topics, start, effects).map(Answer::Group)
+        }
+        Command::Join { group, node, incarnation } => {
+            join(state, group, node, incarnation, effects).map(|()| Answer::Done)
+        }
+        Command::Leave { group, node, incarnation } => {
+            leave(state, group, node, incarnation, effects).map(|()| Answer::Done)
+        }
+        Command::DeadLetter(letter) => {
+            outcomes::apply_dead_letter(state, letter, effects).map(|()| Answer::Done)
+        }
+        Command::Redrive { group, letters } => {
+            redrive(state, group, &letters, effects).map(Answer::Redriven)
+        }
+        Command::Checkpoint => {
+            effects.push(Effect::Checkpoint);
+            Ok(Answer::Done)
+        }
+        Command::Purge { index } => {
+            effects.push(Effect::Purge { index });
+            Ok(Answer::Done)
+        }
+    }
+}
+
+fn create_topic(
+    state: &mut State,
+    name: TopicName,
+    effects: &mut Vec<Effect>,
+) -> Result<Answer, Refused> {
+    if let Some(topic) = state.topics.id(&name) {
+        return Ok(Answer::Topic { topic, is_new: false });
+    }
+    if !state.topics.has_room_for(1) {
+        return Err(Refused::TooManyTopics);
+    }
+    let topic = state.topics.create(name.clone());
+    effects.push(Effect::TopicCreated { topic, name });
+    Ok(Answer::Topic { topic, is_new: true })
+}
+
+/// Makes the group and its topics, or adds to them. Repeating it changes nothing.
+fn create_group(
+    state: &mut State,
+    name: GroupName,
+    topics: Vec<TopicName>,
+    start: GroupStart,
+    effects: &mut Vec<Effect>,
+) -> Result<GroupId, Refused> {
+    let known = state.group_ids.get(&name).copied();
+    check_group(state, known, &topics)?;
+    let group = known.unwrap_or_else(|| {
+        let group = GroupId::new(state.last_group.get() + 1);
+        state.last_group = group;
+        state.group_ids.insert(name.clone(), group);
+        state.groups.insert(group, Group::new(name));
+        group
+    });
+    let mut has_changed = known.is_none();
+    for name in topics {
+        let topic = state.topics.id(&name).unwrap_or_else(|| {
+            let topic = state.topics.create(name.clone());
+            effects.push(Effect::TopicCreated { topic, name });
+            topic
+        });
+        let floor = state.topics.get(topic).map_or(Offset::ZERO, |topic| match start {
+            GroupStart::Earliest => topic.start,
+            GroupStart::Now => topic.end,
+        });
+        let found = state.groups.get_mut(&group).expect("known or just made");
+        found.mailboxes.entry(topic).or_insert_with(|| {
+            has_changed = true;
+            Mailbox::new(floor)
+        });
+    }
+    if has_changed {
+        let found = state.groups.get(&group).expect("known or just made");
+        effects.push(Effect::GroupChanged(found.snapshot(group, &state.topics)));
+    }
+    Ok(group)
+}
+
+/// Whether all bounds leave room for the group with these topics.
+fn check_group(state: &State, known: Option<GroupId>, topics: &[TopicName]) -> Result<(), Refused> {
+    if known.is_none() && GROUPS_MAX <= state.groups.len() {
+        return Err(Refused::TooManyGroups);
+    }
+    let topics: BTreeSet<_> = topics.iter().collect();
+    let is_missing = |name: &&&TopicName| state.topics.id(name).is_none();
+    if !state.topics.has_room_for(topics.iter().filter(is_missing).count()) {
+        return Err(Refused::TooManyTopics);
+    }
+    let mailboxes = known.and_then(|group| state.groups.get(&group));
+    let mailboxes = mailboxes.map(|group| &group.mailboxes);
+    let is_read = |topic: TopicId| mailboxes.is_some_and(|found| found.contains_key(&topic));
+    let is_added = |name: &&&TopicName| !state.topics.id(name).is_some_and(is_read);
+    let n_added = topics.iter().filter(is_added).count();
+    let n_mailboxes = mailboxes.map_or(0, |found| found.len());
+    let n_everywhere: usize = state.groups.values().map(|group| group.mailboxes.len()).sum();
+    if SUBSCRIPTIONS_MAX < n_mailboxes + n_added || MAILBOXES_MAX < n_everywhere + n_added {
+        return Err(Refused::TooManySubscriptions);
+    }
+    Ok(())
+}
+
+/// A node's newest start is remembered over all groups: what an older one proposed may come late.
+fn join(
+    state: &mut State,
+    group: GroupId,
+    node: NodeId,
+    incarnation: Incarnation,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refused> {
+    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let newest = state.nodes.entry(node).or_insert(incarnation);
+    if incarnation < *newest {
+        return Err(Refused::StaleIncarnation);
+    }
+    *newest = incarnation;
+    if found.join(node, incarnation) {
+        let lanes = found.lanes.owners().to_vec();
+        effects.push(Effect::LanesMoved { group, lanes });
+    }
+    Ok(())
+}
+
+fn leave(
+    state: &mut State,
+    group: GroupId,
+    node: NodeId,
+    incarnation: Incarnation,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refused> {
+    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    if found.members.get(&node).is_some_and(|&member| incarnation < member) {
+        return Err(Refused::StaleIncarnation);
+    }
+    if found.leave(node) {
+        let lanes = found.lanes.owners().to_vec();
+        effects.push(Effect::LanesMoved { group, lanes });
+    }
+    Ok(())
+}
+
+fn redrive(
+    state: &mut State,
+    group: GroupId,
+    letters: &[(TopicId, Offset)],
+    effects: &mut Vec<Effect>,
+) -> Result<u32, Refused> {
+    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let mut n_redriven = 0;
+    for &(topic, offset) in letters {
+        if let Some(letter) = found.letters.redrive(topic, offset) {
+            effects.push(Effect::Redriven { group, letter });
+            n_redriven += 1;
+        }
+    }
+    Ok(n_redriven)
+}

@@ -1,0 +1,191 @@
+//! The state as bytes: the replicated part of a checkpoint.
+//!
+//! Bincode of a versioned enum. The form is canonical, equal states give equal bytes, so the bytes'
+//! hash is the state's digest. What can be derived is not stored but derived again, and whatever an
+//! apply relies on is checked while that is done.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tidings_types::codec;
+use tidings_types::limits::{
+    CHECKPOINT_BYTES_MAX, DEAD_LETTER_BYTES_MAX, GROUPS_MAX, LANES, MAILBOXES_MAX, NAME_BYTES_MAX,
+    PRODUCER_RESULTS_KEPT, PRODUCERS_MAX, TOPICS_MAX,
+};
+use tidings_types::retry::Retry;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::room::{FAILED_MESSAGE_BYTES_MAX, Room};
+use crate::state::State;
+
+/// A lane's owner and epoch.
+const LANE_BYTES: usize = 9;
+/// An answer: a variant and its fields.
+const ANSWER_BYTES: usize = 24;
+/// Room for a record's numbers and lengths.
+const FIELDS_BYTES: usize = 64;
+
+const _: () = assert!(
+    DEAD_LETTER_BYTES_MAX
+        + FAILED_MESSAGE_BYTES_MAX
+        + PRODUCERS_MAX * (FIELDS_BYTES + PRODUCER_RESULTS_KEPT * ANSWER_BYTES)
+        + GROUPS_MAX * (FIELDS_BYTES + NAME_BYTES_MAX + LANES * LANE_BYTES)
+        + MAILBOXES_MAX * FIELDS_BYTES
+        + TOPICS_MAX * (FIELDS_BYTES + NAME_BYTES_MAX)
+        < CHECKPOINT_BYTES_MAX,
+    "what is kept for each producer, group, mailbox, topic and dead letter fits into a checkpoint"
+);
+
+/// Bytes that are no state.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// They do not decode, or are of a version from the future.
+    #[error("checkpoint of the state: {0}")]
+    Codec(#[from] codec::DecodeError),
+    /// They decode, but break a rule that the state lives by.
+    #[error("checkpoint of the state has unsound {what}")]
+    Unsound {
+        /// Where.
+        what: &'static str,
+    },
+}
+
+impl DecodeError {
+    /// What the caller may do: take another checkpoint.
+    pub const fn retry(&self) -> Retry {
+        Retry::Never
+    }
+}
+
+#[derive(Serialize)]
+enum Encoded<'a> {
+    V1(&'a State),
+}
+
+#[derive(Deserialize)]
+enum Decoded {
+    V1(State),
+}
+
+impl State {
+    /// The state as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(&Encoded::V1(self))
+    }
+
+    /// The state of what [`State::encode`] gave.
+    ///
+    /// # Errors
+    /// If the bytes are not a sound state of a known version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let Decoded::V1(mut state) = codec::decode_checkpoint(bytes)?;
+        let unsound = |what| DecodeError::Unsound { what };
+        if !state.topics.restore() {
+            return Err(unsound("topics"));
+        }
+        if !state.publishers.restore() {
+            return Err(unsound("publishers"));
+        }
+        let mut room = Room::default();
+        for (&id, group) in &state.groups {
+            if state.last_group < id || !group.is_sound(&state.topics, &mut room) {
+                return Err(unsound("groups"));
+            }
+        }
+        let names = state.groups.iter().map(|(&id, group)| (group.name.clone(), id));
+        state.group_ids = names.collect();
+        if state.group_ids.len() != state.groups.len() {
+            return Err(unsound("group names"));
+        }
+        state.room = room;
+        Ok(state)
+    }
+
+    /// A number that is equal on replicas whose states are. Encodes the whole state: it is for
+    /// checks between replicas, not for every entry.
+    pub fn digest(&self) -> u64 {
+        xxh3_64(&self.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_types::id::{GroupId, NodeId, ProducerId, Sequence, TopicId};
+    use tidings_types::layout::command::{Command, GroupStart};
+    use tidings_types::layout::entry::{EntryBuilder, SectionKind};
+    use tidings_types::layout::records::RecordsBuilder;
+    use tidings_types::name::{GroupName, TopicName};
+    use tidings_types::offset::{LogIndex, Offset};
+
+    use super::*;
+
+    fn sample() -> State {
+        let create = Command::CreateGroup {
+            name: GroupName::new("group").unwrap(),
+            topics: vec![TopicName::new("topic").unwrap()],
+            start: GroupStart::Earliest,
+        };
+        let mut builder = EntryBuilder::with_capacity(0);
+        builder.push(SectionKind::Command, &create.encode());
+        let producer = ProducerId::new([1; 16]);
+        for number in 0..9 {
+            let records = RecordsBuilder::with_capacity(0);
+            let topic = TopicId::new(2);
+            let records = records.finish(topic, producer, Sequence::new(number));
+            builder.push(SectionKind::Records, &records);
+        }
+        let mut state = State::new();
+        let data = builder.finish(NodeId::new(1), 3);
+        state.apply(LogIndex::new(1), &data, &mut Vec::new()).unwrap();
+        state
+    }
+
+    /// Checkpoints outlive the program that wrote them: these bytes and this number never change
+    /// while the version stays.
+    #[test]
+    fn form_is_frozen() {
+        let mut golden = b"\0\0\0\0".to_vec();
+        golden.extend([0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8]);
+        assert_eq!(State::new().encode(), golden);
+        assert_eq!(sample().digest(), 0xf488315763598419);
+    }
+
+    /// A checkpoint of which any byte is lost must be refused, and so must one of a version from
+    /// the future.
+    #[test]
+    fn cut_and_future_checkpoints_are_refused() {
+        let mut whole = sample().encode();
+        for n_bytes in 0..whole.len() {
+            assert!(matches!(State::decode(&whole[..n_bytes]), Err(DecodeError::Codec(_))));
+        }
+        whole[0] = 1;
+        assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
+    }
+
+    /// What decodes but could make a later apply go wrong must be refused. We break one rule after
+    /// the other.
+    #[test]
+    fn unsound_states_are_refused() {
+        type Break = (&'static str, fn(&mut State));
+        let breaks: [Break; 4] = [
+            ("groups", |state| state.last_group = Default::default()),
+            ("groups", |state| state.topics = Default::default()),
+            ("group names", |state| {
+                let group = state.groups.values().next().unwrap().clone();
+                state.last_group = GroupId::new(9);
+                state.groups.insert(state.last_group, group);
+            }),
+            ("groups", |state| {
+                let group = state.groups.values_mut().next().unwrap();
+                let mailbox = group.mailboxes.values_mut().next().unwrap();
+                let end = Offset::new(1);
+                mailbox.settle(Default::default()..end, &mut Room::default());
+            }),
+        ];
+        for (what, break_it) in breaks {
+            let mut state = sample();
+            break_it(&mut state);
+            assert_eq!(State::decode(&state.encode()), Err(DecodeError::Unsound { what }));
+        }
+        assert_eq!(State::decode(&sample().encode()), Ok(sample()));
+    }
+}

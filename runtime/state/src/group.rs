@@ -1,0 +1,185 @@
+//! One group: its mailboxes, its members and their lanes, its dead letters.
+//!
+//! Outcomes are judged in one order everywhere: is there such an event, is it settled already, has
+//! its lane moved. A redriven event is settled in its mailbox but open here, and an outcome is then
+//! of the redriven one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use tidings_types::effect::{GroupSnapshot, OutcomeRefused};
+use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
+use tidings_types::layout::acks::{AckRange, Failure};
+use tidings_types::name::GroupName;
+use tidings_types::offset::{LaneEpoch, Offset};
+
+use crate::dead_letters::{DeadLetterView, DeadLetters};
+use crate::lanes::Lanes;
+use crate::mailbox::Mailbox;
+use crate::room::Room;
+use crate::topics::Topics;
+
+/// See the module's description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) name: GroupName,
+    pub(crate) mailboxes: BTreeMap<TopicId, Mailbox>,
+    pub(crate) members: BTreeMap<NodeId, Incarnation>,
+    pub(crate) lanes: Lanes,
+    pub(crate) letters: DeadLetters,
+}
+
+impl Group {
+    /// A group that reads nothing and that nobody serves.
+    pub(crate) fn new(name: GroupName) -> Self {
+        Self {
+            name,
+            mailboxes: BTreeMap::new(),
+            members: BTreeMap::new(),
+            lanes: Lanes::without_owner(),
+            letters: DeadLetters::default(),
+        }
+    }
+
+    /// Lets a process serve the group. `false`: it did already.
+    pub(crate) fn join(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+        let before = self.members.insert(node, incarnation);
+        if before == Some(incarnation) {
+            return false;
+        }
+        self.lanes.assign(&self.members, before.map(|_| node));
+        true
+    }
+
+    /// Takes a process out. `false`: it did not serve the group.
+    pub(crate) fn leave(&mut self, node: NodeId) -> bool {
+        if self.members.remove(&node).is_none() {
+            return false;
+        }
+        self.lanes.assign(&self.members, None);
+        true
+    }
+
+    /// Whether an outcome of an event may count, by all but its lane.
+    fn check_open(
+        &self,
+        topic: TopicId,
+        offset: Offset,
+        topics: &Topics,
+    ) -> Result<(), OutcomeRefused> {
+        let mailbox = self.mailboxes.get(&topic).ok_or(OutcomeRefused::NoSuchEvent)?;
+        if topics.end(topic) <= offset {
+            return Err(OutcomeRefused::NoSuchEvent);
+        }
+        if mailbox.cursor().is_acked(offset) && !self.letters.is_redriven(topic, offset) {
+            return Err(OutcomeRefused::AlreadySettled);
+        }
+        Ok(())
+    }
+
+    /// Whether an outcome of an event may count.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(
+        &self,
+        topic: TopicId,
+        offset: Offset,
+        lane_epoch: LaneEpoch,
+        topics: &Topics,
+    ) -> Result<(), OutcomeRefused> {
+        self.check_open(topic, offset, topics)?;
+        if self.lanes.is_current(lane_epoch) { Ok(()) } else { Err(OutcomeRefused::LaneMoved) }
+    }
+
+    /// Settles events that succeeded, redriven ones too. A success counts whoever reports it, and
+    /// as often as it is reported: the work is done.
+    ///
+    /// # Errors
+    /// If one of them does not exist; then none is settled.
+    pub(crate) fn ack(
+        &mut self,
+        topic: TopicId,
+        range: AckRange,
+        topics: &Topics,
+        room: &mut Room,
+    ) -> Result<(), OutcomeRefused> {
+        let events = range.start..range.start.plus(range.len.into());
+        if !self.mailboxes.contains_key(&topic) || topics.end(topic) < events.end {
+            return Err(OutcomeRefused::NoSuchEvent);
+        }
+        self.settle(topic, events, room);
+        Ok(())
+    }
+
+    /// Settles events of a mailbox that the group has.
+    pub(crate) fn settle(&mut self, topic: TopicId, events: Range<Offset>, room: &mut Room) {
+        self.letters.settle(topic, events.clone(), room);
+        let mailbox = self.mailboxes.get_mut(&topic).expect("the caller has looked");
+        mailbox.settle(events, room);
+    }
+
+    /// Counts a failed attempt; how many there are now.
+    ///
+    /// # Errors
+    /// If it may not count.
+    pub(crate) fn fail(
+        &mut self,
+        topic: TopicId,
+        failure: &Failure,
+        topics: &Topics,
+        room: &mut Room,
+    ) -> Result<u32, OutcomeRefused> {
+        let offset = failure.offset;
+        self.check(topic, offset, failure.lane_epoch, topics)?;
+        if let Some(attempts) = self.letters.fail(topic, offset, failure.retry_at_ms) {
+            return Ok(attempts);
+        }
+        let mailbox = self.mailboxes.get_mut(&topic).expect("just checked");
+        Ok(mailbox.fail(failure, room))
+    }
+
+    /// Settles an event by keeping it as a dead letter.
+    ///
+    /// # Errors
+    /// If it may not count, or if there is no room for the letter.
+    pub(crate) fn bury(
+        &mut self,
+        letter: DeadLetterView,
+        lane_epoch: LaneEpoch,
+        topics: &Topics,
+        room: &mut Room,
+    ) -> Result<(), OutcomeRefused> {
+        let (topic, offset) = (letter.topic, letter.offset);
+        self.check(topic, offset, lane_epoch, topics)?;
+        if !self.letters.bury(letter, room) {
+            return Err(OutcomeRefused::DeadLettersFull);
+        }
+        self.settle(topic, offset..offset.next(), room);
+        Ok(())
+    }
+
+    /// What delivery must know.
+    pub(crate) fn snapshot(&self, group: GroupId, topics: &Topics) -> GroupSnapshot {
+        let mailbox =
+            |(&topic, mailbox): (&TopicId, &Mailbox)| mailbox.snapshot(topic, topics.end(topic));
+        GroupSnapshot {
+            group,
+            name: self.name.clone(),
+            mailboxes: self.mailboxes.iter().map(mailbox).collect(),
+            lanes: self.lanes.owners().to_vec(),
+            members: self.members.iter().map(|(&node, &start)| (node, start)).collect(),
+            redriven: self.letters.redriven(),
+        }
+    }
+
+    /// Whether a group that was read back keeps the invariants; takes the room that it needs.
+    pub(crate) fn is_sound(&self, topics: &Topics, room: &mut Room) -> bool {
+        let mut mailboxes = self.mailboxes.iter();
+        mailboxes.all(|(&topic, mailbox)| {
+            topics.get(topic).is_some() && mailbox.is_sound(topics.end(topic), room)
+        }) && self.lanes.is_sound()
+            && self.letters.is_sound(room)
+    }
+}

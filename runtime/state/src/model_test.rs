@@ -1,0 +1,421 @@
+//! The state machine against a naive model: random entries, compared effect by effect.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use tidings_types::effect::{Effect, Published};
+use tidings_types::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, TopicId};
+use tidings_types::layout::acks::{AckRange, Acks, Failure, FailureClass};
+use tidings_types::layout::command::{Command, DeadLetter, DeadReason, GroupStart};
+use tidings_types::layout::entry::SectionKind;
+use tidings_types::layout::entry::{ENTRY_HEADER_BYTES, EntryBuilder, SECTION_HEADER_BYTES};
+use tidings_types::layout::turn::Turn;
+use tidings_types::name::{GroupName, TopicName};
+use tidings_types::offset::{LaneEpoch, LogIndex, Offset};
+
+use crate::naive_test::{Model, records};
+use crate::state::State;
+
+/// One section, before it is known what is next, current or stale.
+#[derive(Clone, Debug)]
+enum Op {
+    /// `behind` 3 is the producer's next batch, less is one further on, more a repeat.
+    Records {
+        producer: u8,
+        behind: u64,
+        topic: u32,
+        n_events: u32,
+    },
+    Acks {
+        group: u32,
+        topic: u32,
+        ranges: Vec<(u64, u32)>,
+        failures: Vec<(u64, Fence)>,
+    },
+    Turn {
+        group: u32,
+        topic: u32,
+        offset: u64,
+        fence: Fence,
+        emitted: Vec<(u32, u32)>,
+    },
+    DeadLetter {
+        group: u32,
+        topic: u32,
+        offset: u64,
+        fence: Fence,
+        is_whole: bool,
+    },
+    Redrive {
+        group: u32,
+        letters: Vec<(u32, u64)>,
+    },
+    CreateTopic {
+        name: u8,
+    },
+    CreateGroup {
+        name: u8,
+        topics: Vec<u8>,
+        start: GroupStart,
+    },
+    Join {
+        group: u32,
+        node: u32,
+        incarnation: u64,
+    },
+    Leave {
+        group: u32,
+        node: u32,
+        incarnation: u64,
+    },
+    Checkpoint,
+    Purge,
+    Garbage {
+        kind: SectionKind,
+        bytes: Vec<u8>,
+    },
+}
+
+type Entries = Vec<(u64, Vec<Op>, bool)>;
+
+/// Which lane an outcome is from, and how many moves ago.
+type Fence = (u8, u32);
+
+/// One of few groups, so that entries meet each other; now and then one that may not exist.
+fn group_number() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![9 => 1_u32..3, 1 => 3_u32..5]
+}
+
+/// One of few topics; now and then one that may not exist.
+fn topic_number() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![9 => 1_u32..3, 1 => 3_u32..6]
+}
+
+fn fence() -> impl Strategy<Value = Fence> {
+    (any::<u8>(), prop_oneof![6 => Just(0), 1 => 1_u32..3])
+}
+
+fn outcome() -> impl Strategy<Value = Op> {
+    let offset = 0_u64..10;
+    let place = (group_number(), topic_number(), offset.clone());
+    let ranges = prop::collection::vec((0_u64..10, 1_u32..4), 0..3);
+    let failures = prop::collection::vec((0_u64..10, fence()), 0..3);
+    let emitted =
+        prop::collection::vec((topic_number(), prop_oneof![1 => Just(0), 9 => 1_u32..3]), 0..3);
+    let letters = prop::collection::vec((topic_number(), offset), 0..16);
+    prop_oneof![
+        4 => (group_number(), topic_number(), ranges, failures).prop_map(|(group, topic, ranges, failures)| {
+            Op::Acks { group, topic, ranges, failures }
+        }),
+        3 => (place.clone(), fence(), emitted).prop_map(|((group, topic, offset), fence, emitted)| {
+            Op::Turn { group, topic, offset, fence, emitted }
+        }),
+        3 => (place, fence(), prop::bool::weighted(0.9)).prop_map(
+            |((group, topic, offset), fence, is_whole)| {
+                Op::DeadLetter { group, topic, offset, fence, is_whole }
+            }
+        ),
+        3 => (group_number(), letters).prop_map(|(group, letters)| Op::Redrive { group, letters }),
+    ]
+}
+
+fn other() -> impl Strategy<Value = Op> {
+    let start = prop_oneof![Just(GroupStart::Earliest), Just(GroupStart::Now)];
+    let topics = prop::collection::vec(0_u8..4, 0..4);
+    let member = (group_number(), 1_u32..4, 1_u64..4);
+    let kinds = [SectionKind::Records, SectionKind::Acks, SectionKind::Turn, SectionKind::Command];
+    let garbage = (prop::sample::select(kinds.to_vec()), prop::collection::vec(9_u8.., 0..16));
+    prop_oneof![
+        1 => (0_u8..4).prop_map(|name| Op::CreateTopic { name }),
+        2 => (0_u8..3, topics, start)
+            .prop_map(|(name, topics, start)| Op::CreateGroup { name, topics, start }),
+        4 => member.clone()
+            .prop_map(|(group, node, incarnation)| Op::Join { group, node, incarnation }),
+        2 => member.prop_map(|(group, node, incarnation)| Op::Leave { group, node, incarnation }),
+        1 => Just(Op::Checkpoint),
+        1 => Just(Op::Purge),
+        1 => garbage.prop_map(|(kind, bytes)| Op::Garbage { kind, bytes }),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let behind = prop_oneof![9 => Just(3_u64), 3 => 0_u64..16];
+    let producer = prop_oneof![1 => Just(0_u8), 5 => Just(1), 1 => Just(2)];
+    let records = (producer, behind, topic_number(), prop_oneof![1 => Just(0), 9 => 1_u32..4]);
+    prop_oneof![
+        8 => records.prop_map(|(producer, behind, topic, n_events)| {
+            Op::Records { producer, behind, topic, n_events }
+        }),
+        10 => outcome(),
+        5 => other(),
+    ]
+}
+
+/// An entry: how far time goes (an hour and more at times), its sections, and whether one of the
+/// replicas is restarted behind it.
+fn entry() -> impl Strategy<Value = (u64, Vec<Op>, bool)> {
+    let step = prop_oneof![20 => 0_u64..1_000, 1 => 3_599_000_u64..3_602_000];
+    (step, prop::collection::vec(op(), 0..5), any::<bool>())
+}
+
+/// Entries; behind a first one that makes two groups with members on two topics as a rule, so that
+/// what follows finds something.
+fn entries() -> impl Strategy<Value = Entries> {
+    let group = |name| Op::CreateGroup { name, topics: vec![0, 1], start: GroupStart::Earliest };
+    let join = |group| Op::Join { group, node: 1, incarnation: 1 };
+    let setup = (0, vec![group(0), group(1), join(1), join(2)], false);
+    let setup = prop_oneof![4 => Just(vec![setup]), 1 => Just(Vec::new())];
+    (setup, prop::collection::vec(entry(), 0..60)).prop_map(|(mut entries, more)| {
+        entries.extend(more);
+        entries
+    })
+}
+
+fn topic_name(name: u8) -> TopicName {
+    TopicName::new(format!("topic-{name}")).unwrap()
+}
+
+fn group_name(name: u8) -> GroupName {
+    GroupName::new(format!("group-{name}")).unwrap()
+}
+
+/// A section as bytes, made with what the model knows at that moment.
+fn section(op: &Op, model: &Model) -> (SectionKind, Bytes) {
+    match op.clone() {
+        Op::Records { producer, behind, topic, n_events } => {
+            let producer = ProducerId::new([producer; 16]);
+            let sequence = (model.next_sequence(producer) + 3).saturating_sub(behind);
+            let bytes = records(TopicId::new(topic), n_events, producer, Sequence::new(sequence));
+            (SectionKind::Records, bytes)
+        }
+        Op::Acks { group, topic, ranges, failures } => {
+            let range = |&(start, len): &_| AckRange { start: Offset::new(start), len };
+            let failure = |&(offset, fence): &_| Failure {
+                offset: Offset::new(offset),
+                lane_epoch: epoch(model, group, fence),
+                class: FailureClass::Error,
+                retry_at_ms: offset * 100,
+                message: format!("attempt on {offset} failed"),
+            };
+            let acks = Acks {
+                group: GroupId::new(group),
+                topic: TopicId::new(topic),
+                ranges: ranges.iter().map(range).collect(),
+                failures: failures.iter().map(failure).collect(),
+            };
+            (SectionKind::Acks, acks.encode())
+        }
+        Op::Turn { group, topic, offset, fence, emitted } => {
+            let emitted = emitted.iter().map(|&(topic, n)| plain_records(topic, n));
+            let turn = Turn {
+                group: GroupId::new(group),
+                topic: TopicId::new(topic),
+                offset: Offset::new(offset),
+                lane_epoch: epoch(model, group, fence),
+                emitted: emitted.collect(),
+            };
+            (SectionKind::Turn, turn.encode())
+        }
+        Op::Garbage { kind, bytes } => (kind, bytes.into()),
+        other => (SectionKind::Command, command(other, model).encode().into()),
+    }
+}
+
+fn command(op: Op, model: &Model) -> Command {
+    match op {
+        Op::DeadLetter { group, topic, offset, fence, is_whole } => {
+            Command::DeadLetter(DeadLetter {
+                group: GroupId::new(group),
+                topic: TopicId::new(topic),
+                offset: Offset::new(offset),
+                lane_epoch: epoch(model, group, fence),
+                reason: DeadReason::Fatal,
+                message: "gave up".to_owned(),
+                attempts: fence.1,
+                records: plain_records(topic, is_whole.into()).to_vec(),
+            })
+        }
+        Op::Redrive { group, letters } => {
+            let letter = |&(topic, offset): &_| (TopicId::new(topic), Offset::new(offset));
+            let letters = letters.iter().map(letter).collect();
+            Command::Redrive { group: GroupId::new(group), letters }
+        }
+        Op::CreateTopic { name } => Command::CreateTopic { name: topic_name(name) },
+        Op::CreateGroup { name, topics, start } => {
+            let topics = topics.into_iter().map(topic_name).collect();
+            Command::CreateGroup { name: group_name(name), topics, start }
+        }
+        Op::Join { group, node, incarnation } => Command::Join {
+            group: GroupId::new(group),
+            node: NodeId::new(node),
+            incarnation: Incarnation::new(incarnation),
+        },
+        Op::Leave { group, node, incarnation } => Command::Leave {
+            group: GroupId::new(group),
+            node: NodeId::new(node),
+            incarnation: Incarnation::new(incarnation),
+        },
+        Op::Checkpoint => Command::Checkpoint,
+        Op::Purge => Command::Purge { index: LogIndex::new(1) },
+        other => panic!("{other:?} is no command"),
+    }
+}
+
+fn epoch(model: &Model, group: u32, (lane, n_ago): Fence) -> LaneEpoch {
+    let n_moves = model.n_moves(GroupId::new(group), lane).saturating_sub(n_ago);
+    LaneEpoch::new(n_moves << 8 | u32::from(lane))
+}
+
+/// Records without a producer, as a turn and a dead letter have them.
+fn plain_records(topic: u32, n_events: u32) -> Bytes {
+    records(TopicId::new(topic), n_events, ProducerId::NONE, Sequence::new(0))
+}
+
+/// Where the sections' bodies begin, told apart from the parser.
+fn next_at(at: &mut usize, body: &Bytes) -> u32 {
+    *at += SECTION_HEADER_BYTES;
+    let begin = *at as u32;
+    *at += body.len();
+    begin
+}
+
+/// Applies entries to the model and to two replicas, one of which is restarted from its checkpoint
+/// again and again, and compares all three; tells each kind of effect.
+fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) {
+    let (mut model, mut state, mut restarted) = (Model::default(), State::new(), State::new());
+    for (number, (step_ms, ops, restarts)) in (1..).zip(entries) {
+        let index = LogIndex::new(number);
+        model.begin(index, step_ms);
+        let mut builder = EntryBuilder::with_capacity(0);
+        let mut at = ENTRY_HEADER_BYTES;
+        for op in &ops {
+            let (kind, body) = section(op, &model);
+            builder.push(kind, &body);
+            model.apply(next_at(&mut at, &body), kind, body);
+        }
+        let data = builder.finish(NodeId::new(1), model.ts_ms());
+
+        let mut effects = Vec::new();
+        state.apply(index, &data, &mut effects).unwrap();
+        assert_eq!(&effects, model.effects());
+        assert_eq!(state.group_snapshots(), model.snapshots());
+        model.compare_views(&state);
+        for effect in &effects {
+            if let Effect::Accepted(accepted) = effect {
+                let at = accepted.at as usize;
+                assert_eq!(data[at..at + accepted.records.len()], accepted.records);
+            }
+            tell(effect);
+        }
+
+        let mut again: Vec<Effect> = Vec::new();
+        restarted.apply(index, &data, &mut again).unwrap();
+        assert_eq!(again, effects);
+        if restarts {
+            restarted = State::decode(&restarted.encode()).unwrap();
+            assert_eq!(restarted, state);
+            assert_eq!(restarted.digest(), state.digest());
+        }
+    }
+}
+
+/// All kinds of effects, down to why something was refused.
+const KINDS: [&str; 24] = [
+    "Accepted",
+    "Answered Group",
+    "Answered Malformed",
+    "Answered NoSuchGroup",
+    "Answered NoSuchTopic",
+    "Answered Redriven",
+    "Answered StaleIncarnation",
+    "Answered Topic",
+    "Checkpoint",
+    "Failed",
+    "GroupChanged",
+    "LanesMoved",
+    "OutcomeRefused AlreadySettled",
+    "OutcomeRefused LaneMoved",
+    "OutcomeRefused NoSuchEvent",
+    "Published AnswerForgotten",
+    "Published Malformed",
+    "Published NoSuchTopic",
+    "Published Placed",
+    "Published ProducerExpired",
+    "Published SequenceGap",
+    "Redriven",
+    "Settled",
+    "TopicCreated",
+];
+
+fn kind(effect: &Effect) -> String {
+    let text = match effect {
+        Effect::Published(Published { result: Ok(placed), .. }) => format!("Published {placed:?}"),
+        Effect::Published(Published { result: Err(why), .. }) => format!("Published {why:?}"),
+        Effect::Answered { answer: Ok(answer), .. } => format!("Answered {answer:?}"),
+        Effect::Answered { answer: Err(why), .. } => format!("Answered {why:?}"),
+        Effect::OutcomeRefused { why, .. } => format!("OutcomeRefused {why:?}"),
+        other => format!("{other:?}").replace(['(', ' '], "{"),
+    };
+    text.split(" {").next().and_then(|text| text.split(['(', '{']).next()).unwrap().to_owned()
+}
+
+/// The comparison must meet every answer that there is: one that never comes up is not compared.
+/// We count the kinds of effects over runs that are the same each time.
+#[test]
+fn entries_bring_about_every_kind_of_effect() {
+    let mut runner = TestRunner::deterministic();
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..120 {
+        let entries = entries().new_tree(&mut runner).unwrap().current();
+        compare(entries, &mut |effect| *seen.entry(kind(effect)).or_default() += 1);
+    }
+    let missing: Vec<_> = KINDS.iter().filter(|&&kind| !seen.contains_key(kind)).collect();
+    assert!(missing.is_empty(), "never came up: {missing:?}; seen: {seen:#?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever comes, the state must say and hold what the naive model does, which keeps plain
+    /// sets and whole histories: floors that pass no gap, answers to repeats, fenced outcomes.
+    #[test]
+    fn state_answers_like_the_model(entries in entries()) {
+        compare(entries, &mut |_| {});
+    }
+
+    /// No section, however mangled, may make a replica panic: all of them would, at every start.
+    #[test]
+    fn no_section_makes_it_panic(sections in prop::collection::vec(
+        (0_usize..4, prop::collection::vec(prop_oneof![Just(0_u8), 0_u8..4, any::<u8>()], 0..64)),
+        0..9,
+    )) {
+        let mut builder = EntryBuilder::with_capacity(0);
+        let setup = Command::CreateGroup {
+            name: group_name(0),
+            topics: vec![topic_name(0)],
+            start: GroupStart::Now,
+        };
+        builder.push(SectionKind::Command, &setup.encode());
+        let kinds =
+            [SectionKind::Records, SectionKind::Acks, SectionKind::Turn, SectionKind::Command];
+        for (kind_idx, bytes) in sections {
+            builder.push(kinds[kind_idx], &bytes);
+        }
+        let data = builder.finish(NodeId::new(1), 1);
+        let mut state = State::new();
+        state.apply(LogIndex::new(1), &data, &mut Vec::new()).unwrap();
+        prop_assert_eq!(State::decode(&state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in any::<Vec<u8>>(), cut in any::<prop::sample::Index>()) {
+        let _ = State::decode(&bytes);
+        let mut whole = State::new().encode();
+        let at = cut.index(whole.len());
+        whole[at] ^= 0xff;
+        let _ = State::decode(&whole);
+    }
+}

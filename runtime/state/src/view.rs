@@ -1,0 +1,165 @@
+//! The state as people see it: topics, groups, dead letters, and where one event stands.
+
+use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
+use tidings_types::name::{GroupName, TopicName};
+use tidings_types::offset::Offset;
+
+use crate::dead_letters::DeadLetterView;
+use crate::group::Group;
+use crate::mailbox::Mailbox;
+use crate::state::State;
+use crate::topics::Topic;
+
+/// A topic. Its events are `start..end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicView {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// Its earliest event.
+    pub start: Offset,
+    /// The offset that it gives next.
+    pub end: Offset,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name.
+    pub name: GroupName,
+    /// Who serves it.
+    pub members: Vec<(NodeId, Incarnation)>,
+    /// What it has of each topic.
+    pub mailboxes: Vec<MailboxView>,
+    /// How many events it gave up.
+    pub n_dead: usize,
+    /// How many of them it was given once more and has not settled.
+    pub n_redriven: usize,
+}
+
+/// A mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxView {
+    /// The topic.
+    pub topic: TopicId,
+    /// The first event that is not settled.
+    pub floor: Offset,
+    /// The topic's next offset.
+    pub end: Offset,
+    /// How many events are not settled.
+    pub lag: u64,
+    /// How many events above the floor are settled.
+    pub n_acked_above: u64,
+    /// How many events have failed attempts and come again.
+    pub n_failed: usize,
+}
+
+/// Where an event stands with a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no such event in a mailbox of the group.
+    Unknown,
+    /// It waits for its first attempt, or for the next one.
+    Waiting {
+        /// Attempts so far.
+        attempts: u32,
+        /// No attempt begins before, in milliseconds of cluster time.
+        retry_at_ms: u64,
+        /// The last error's text.
+        message: String,
+    },
+    /// It is settled.
+    Acked,
+    /// It was given up.
+    Dead,
+    /// It was given up, and is delivered once more.
+    Redriven,
+}
+
+impl State {
+    /// The topic of that name.
+    pub fn topic_id(&self, name: &TopicName) -> Option<TopicId> {
+        self.topics.id(name)
+    }
+
+    /// All topics, by id.
+    pub fn topics(&self) -> impl Iterator<Item = TopicView> {
+        self.topics.iter().map(|(id, topic)| topic_view(id, topic))
+    }
+
+    /// The topic of that id.
+    pub fn topic(&self, id: TopicId) -> Option<TopicView> {
+        self.topics.get(id).map(|topic| topic_view(id, topic))
+    }
+
+    /// All groups, by id.
+    pub fn groups(&self) -> impl Iterator<Item = GroupView> {
+        self.groups.iter().map(|(&id, group)| self.view(id, group))
+    }
+
+    /// The group of that name.
+    pub fn group(&self, name: &GroupName) -> Option<GroupView> {
+        let &id = self.group_ids.get(name)?;
+        self.groups.get(&id).map(|group| self.view(id, group))
+    }
+
+    /// The events that a group gave up, by topic and offset; none if there is no such group.
+    pub fn dead_letters(&self, group: GroupId) -> impl Iterator<Item = &DeadLetterView> {
+        self.groups.get(&group).into_iter().flat_map(|group| group.letters.dead())
+    }
+
+    /// Where an event stands with a group.
+    pub fn standing(&self, group: GroupId, topic: TopicId, offset: Offset) -> Standing {
+        let Some(group) = self.groups.get(&group) else {
+            return Standing::Unknown;
+        };
+        let Some(mailbox) = group.mailboxes.get(&topic) else {
+            return Standing::Unknown;
+        };
+        if self.topics.end(topic) <= offset {
+            return Standing::Unknown;
+        }
+        if group.letters.is_redriven(topic, offset) {
+            return Standing::Redriven;
+        }
+        if group.letters.is_dead(topic, offset) {
+            return Standing::Dead;
+        }
+        if mailbox.cursor().is_acked(offset) {
+            return Standing::Acked;
+        }
+        let failed = mailbox.failed(offset);
+        Standing::Waiting {
+            attempts: failed.map_or(0, |failed| failed.attempts),
+            retry_at_ms: failed.map_or(0, |failed| failed.retry_at_ms),
+            message: failed.map_or(String::new(), |failed| failed.message.as_ref().to_owned()),
+        }
+    }
+
+    fn view(&self, id: GroupId, group: &Group) -> GroupView {
+        let mailboxes = group.mailboxes.iter();
+        let mailboxes = mailboxes.map(|(&topic, mailbox)| self.mailbox_view(topic, mailbox));
+        GroupView {
+            id,
+            name: group.name.clone(),
+            members: group.members.iter().map(|(&node, &start)| (node, start)).collect(),
+            mailboxes: mailboxes.collect(),
+            n_dead: group.letters.n_dead(),
+            n_redriven: group.letters.n_redriven(),
+        }
+    }
+
+    fn mailbox_view(&self, topic: TopicId, mailbox: &Mailbox) -> MailboxView {
+        let (floor, end) = (mailbox.cursor().floor(), self.topics.end(topic));
+        let n_acked_above = mailbox.cursor().n_acked_above();
+        let lag = end.since(floor) - n_acked_above;
+        MailboxView { topic, floor, end, lag, n_acked_above, n_failed: mailbox.n_failed() }
+    }
+}
+
+fn topic_view(id: TopicId, topic: &Topic) -> TopicView {
+    TopicView { id, name: topic.name.clone(), start: topic.start, end: topic.end }
+}

@@ -1,0 +1,87 @@
+//! What a worker has beside the service's own value, from event to event.
+
+use std::sync::Arc;
+
+use tidings_delivery::session::{Delivery, Verdict};
+use tidings_node::service::Work;
+use tidings_types::id::TopicId;
+use tidings_types::layout::acks::FailureClass;
+use tidings_types::layout::command::DeadReason;
+use tracing::warn;
+
+use crate::codec::DecodeError;
+use crate::context::ServiceContext;
+use crate::failure::Failure;
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Desk {
+    pub(crate) context: Arc<ServiceContext>,
+    /// A group reads few topics, so a search from the front is quickest.
+    topics: Vec<(TopicId, Arc<str>)>,
+}
+
+impl Desk {
+    pub(crate) fn new(context: ServiceContext) -> Self {
+        Self { context: Arc::new(context), topics: Vec::new() }
+    }
+
+    pub(crate) fn topic(&mut self, topic: TopicId, work: &Work) -> Arc<str> {
+        if let Some((_, name)) = self.topics.iter().find(|(id, _)| *id == topic) {
+            return Arc::clone(name);
+        }
+        // A topic that delivery reads is known to its node; if not, its number will do.
+        let name = work.topic_name(topic);
+        let name: Arc<str> = name.map_or_else(|| topic.to_string(), String::from).into();
+        self.topics.push((topic, Arc::clone(&name)));
+        name
+    }
+
+    /// The verdict on a failed attempt. Every one is logged here, once.
+    pub(crate) fn failed(&self, delivery: &Delivery, failure: &Failure, work: &Work) -> Verdict {
+        let message = failure.to_string();
+        let verdict = if failure.is_fatal() {
+            Verdict::Dead { reason: DeadReason::Fatal, message }
+        } else {
+            work.failed(delivery, FailureClass::Error, message)
+        };
+        self.log(delivery, &verdict);
+        verdict
+    }
+
+    pub(crate) fn undecodable(&self, delivery: &Delivery, error: &DecodeError) -> Verdict {
+        self.dead(delivery, error.to_string())
+    }
+
+    /// The verdict on a version of a known type that no handler takes.
+    pub(crate) fn unknown_version(&self, delivery: &Delivery, known: &str) -> Verdict {
+        let kind = delivery.event.kind();
+        self.dead(delivery, format!("version {kind} is unknown; {known} is handled"))
+    }
+
+    fn dead(&self, delivery: &Delivery, message: String) -> Verdict {
+        let verdict = Verdict::Dead { reason: DeadReason::Undecodable, message };
+        self.log(delivery, &verdict);
+        verdict
+    }
+
+    fn log(&self, delivery: &Delivery, verdict: &Verdict) {
+        let (next, error) = match verdict {
+            Verdict::Again { after, message, .. } => (format!("again in {after:.1?}"), message),
+            Verdict::Dead { reason, message } => {
+                (format!("dead letter, {}", reason.word()), message)
+            }
+            _ => return,
+        };
+        warn!(
+            group = self.context.group(),
+            event_id = delivery.event.id(),
+            kind = delivery.event.kind(),
+            offset = delivery.offset.get(),
+            attempt = delivery.attempt,
+            error,
+            next,
+            "attempt failed"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The one trait that a service author implements for each type of event.
+
+use std::pin::Pin;
+
+use tidings_delivery::session::Delivery;
+use tidings_node::service::Work;
+
+use crate::batch::{Batch, BatchCx};
+use crate::cx::Cx;
+use crate::desk::Desk;
+use crate::event::Event;
+use crate::failure::Handled;
+use crate::run::{run_batches, run_each};
+
+/// Handles one type of event: `E`, or [`Batch<E>`] for a sink that commits.
+///
+/// ```
+/// # use tidings::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # #[event(topic = "users", kind = "user.signed_up.v1", key = user_id)]
+/// # struct UserSignedUp { user_id: Uuid }
+/// struct Greeter;
+///
+/// impl Handle<UserSignedUp> for Greeter {
+///     async fn handle(&mut self, user: UserSignedUp, cx: &mut Cx) -> Handled {
+///         println!("welcome, {} (event {})", user.user_id, cx.event_id());
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// - Order: events of one key come one after the other, the next one once this one has succeeded or
+///   is a dead letter. Different keys are handled at once by as many workers as the plan says.
+/// - Idempotence: an event comes at least once. Whoever changes something outside goes by
+///   [`Cx::event_id`], which is the same at each attempt.
+/// - Cancellation: at its deadline the handling is dropped at its await point, and the worker starts
+///   anew with a fresh value, since this one may be half-changed.
+/// - A panic is a failed attempt of this event alone; the worker starts anew.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no handler for `{E}`",
+    label = "its plan names `{E}`, so it must handle it",
+    note = "add `impl Handle<{E}> for {Self}`"
+)]
+pub trait Handle<E: Input>: Sized + Send + 'static {
+    /// Does with the event what the service is for.
+    ///
+    /// `Ok` acks it. An error by `?` brings it again after a back-off; one by `.fatal()?` makes it
+    /// a dead letter.
+    fn handle(&mut self, event: E, cx: &mut E::Cx) -> impl Future<Output = Handled> + Send;
+}
+
+/// What a handler can take: an event, or a batch of events of one type. Nothing else is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither an event nor a `Batch` of events",
+    label = "a handler takes an event",
+    note = "add `#[derive(Event)]` with `#[event(topic = \"…\", kind = \"….v1\", key = field)]`"
+)]
+pub trait Input: Sized + Send + sealed::Sealed + 'static {
+    /// The type of event.
+    type Event: Event;
+    /// What the handler knows of its surroundings: [`Cx`] or [`BatchCx`].
+    type Cx: Send;
+
+    /// Handles all events of this type from `first` on, up to one of another type.
+    #[doc(hidden)]
+    fn run<'a, S: Handle<Self>>(
+        service: &'a mut S,
+        desk: &'a mut Desk,
+        work: &'a mut Work,
+        first: Delivery,
+    ) -> Run<'a>;
+}
+
+/// The one allocation of a run: its future. It yields the event that it is not for, already started.
+pub type Run<'a> = Pin<Box<dyn Future<Output = Option<Delivery>> + Send + 'a>>;
+
+/// [`Input::run`] of one type of event, for one service.
+pub type RunFn<S> = for<'a> fn(&'a mut S, &'a mut Desk, &'a mut Work, Delivery) -> Run<'a>;
+
+impl<E: Event> Input for E {
+    type Event = E;
+    type Cx = Cx;
+
+    fn run<'a, S: Handle<E>>(
+        service: &'a mut S,
+        desk: &'a mut Desk,
+        work: &'a mut Work,
+        first: Delivery,
+    ) -> Run<'a> {
+        Box::pin(run_each(service, desk, work, first))
+    }
+}
+
+impl<E: Event> Input for Batch<E> {
+    type Event = E;
+    type Cx = BatchCx;
+
+    fn run<'a, S: Handle<Batch<E>>>(
+        service: &'a mut S,
+        desk: &'a mut Desk,
+        work: &'a mut Work,
+        first: Delivery,
+    ) -> Run<'a> {
+        Box::pin(run_batches(service, desk, work, first))
+    }
+}
+
+mod sealed {
+    use crate::batch::Batch;
+    use crate::event::Event;
+
+    /// Keeps other types from being a handler's input.
+    pub trait Sealed {}
+
+    impl<E: Event> Sealed for E {}
+
+    impl<E: Event> Sealed for Batch<E> {}
+}
