@@ -43,3 +43,17 @@ fn main() -> ExitCode {
     }
     ExitCode::from(exit)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Tidings;
+
+    /// Two flags of one name, or an argument that can never be given, show only when used. We let
+    /// clap look at the whole tree.
+    #[test]
+    fn command_tree_is_sound() {
+        Tidings::command().debug_assert();
+    }
+}

@@ -1,9 +1,11 @@
 //! Runs the built binary as a person or a script would.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
-fn tidings(args: &[&str]) -> Output {
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
     // What the machine's owner has set must not decide a test.
     for (name, _) in std::env::vars_os() {
@@ -11,7 +13,56 @@ fn tidings(args: &[&str]) -> Output {
             command.env_remove(name);
         }
     }
-    command.args(args).output().expect("the binary was built for this test")
+    command.args(args);
+    command
+}
+
+fn tidings(args: &[&str]) -> Output {
+    command(args).output().expect("the binary was built for this test")
+}
+
+/// A node of its own; it is gone when this is.
+struct Node {
+    process: Child,
+    url: String,
+}
+
+impl Node {
+    fn serve(data: &Path) -> Self {
+        let data = data.to_string_lossy();
+        let mut serve = command(&["serve", "--port", "0", "--data", &data, "-o", "json"]);
+        let serve = serve.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = serve.spawn().expect("the binary was built for this test");
+        let mut ready = String::new();
+        let stdout = process.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("we print UTF-8");
+        let ready: serde_json::Value =
+            serde_json::from_str(&ready).expect("it says when it is ready");
+        let url = ready.get("url").and_then(|url| url.as_str()).expect("and where").to_owned();
+        Self { process, url }
+    }
+
+    /// Runs a client command that must succeed, and gives what it printed.
+    fn ask(&self, args: &[&str]) -> String {
+        let output = tidings(&[args, &["--server", &self.url]].concat());
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// Ends it as a service manager does, and gives its exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let kill = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(kill.is_ok_and(|status| status.success()));
+        self.process.wait().expect("it is our child").code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It fails if the node has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 fn stdout(output: &Output) -> String {
@@ -27,9 +78,10 @@ fn help_names_every_command() {
     let output = tidings(&["--help"]);
     assert!(output.status.success());
     let help = stdout(&output);
-    for command in
-        ["publish", "tail", "event", "topic", "group", "dead", "status", "bench", "config"]
-    {
+    for command in [
+        "demo", "serve", "publish", "tail", "event", "topic", "group", "dead", "status", "bench",
+        "log", "config",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
     }
 }
@@ -114,4 +166,55 @@ fn configuration_is_shown_with_its_origin() {
     let reference = tidings(&["config", "reference", "-q"]);
     let file = include_str!("../../../cluster-config/reference.toml");
     assert_eq!(stdout(&reference), file);
+}
+
+/// What a person does first must work from end to end, and what one command prints the next one
+/// must take. We publish in every way, read it back, ask for a story, and end the node.
+#[test]
+fn events_go_in_and_come_out() {
+    let dir = tempfile::tempdir().expect("the system has room for temporary files");
+    let data = dir.path().join("node");
+    let node = Node::serve(&data);
+
+    // One by one and from a file; the broken line is named and what came before it is stored.
+    assert!(node.ask(&["topic", "create", "orders"]).contains("orders"));
+    let stored = node.ask(&["publish", "orders", r#"{"n":1}"#, "--type", "order.v1", "-o", "json"]);
+    let stored: serde_json::Value = serde_json::from_str(&stored).expect("it is JSON");
+    assert_eq!(stored["offset"], 0);
+    let file = dir.path().join("orders.jsonl");
+    let lines = r#"{"type":"order.v1","key":"k","data":{"n":2}}"#.to_owned() + "\n";
+    std::fs::write(&file, lines.repeat(3)).expect("the directory is ours");
+    let file_arg = file.to_string_lossy();
+    assert!(node.ask(&["publish", "orders", "--file", &file_arg]).starts_with("stored 3 events"));
+    std::fs::write(&file, lines + "{broken\n").expect("the directory is ours");
+    let args = ["publish", "orders", "--file", &file_arg, "--server", &node.url];
+    let output = tidings(&args);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("line 2: not JSON"), "{}", stderr(&output));
+
+    // All four come back, in order, and one has a story.
+    let tail = node.ask(&["tail", "orders", "--from", "start", "--no-follow", "-o", "jsonl"]);
+    let events: Vec<serde_json::Value> =
+        tail.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let numbers: Vec<_> = events.iter().map(|event| event["data"]["n"].clone()).collect();
+    assert_eq!(numbers, [1, 2, 2, 2]);
+    let id = stored["id"].as_str().expect("it has an id");
+    assert!(node.ask(&["event", id]).starts_with("orders @0"));
+    assert!(node.ask(&["topic", "ls"]).contains("orders"));
+    assert!(node.ask(&["status"]).contains("ready"));
+
+    // What is not there is told with its code, and a second process is kept out.
+    let output = tidings(&["topic", "show", "nothing", "--server", &node.url]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error[T"), "{}", stderr(&output));
+    let data_arg = data.to_string_lossy();
+    let second = tidings(&["serve", "--port", "0", "--data", &data_arg]);
+    assert_eq!(second.status.code(), Some(78));
+    assert!(stderr(&second).contains("error[T0107]"), "{}", stderr(&second));
+
+    // It ends in order, and its log is sound.
+    assert_eq!(node.terminate(), Some(0));
+    let checked = tidings(&["log", "check", &data_arg, "-o", "json"]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    assert!(stdout(&checked).contains(r#""verdict":"sound""#), "{}", stdout(&checked));
 }

@@ -42,6 +42,9 @@ mod driver_test;
 #[cfg(test)]
 mod promises_test;
 
+#[cfg(test)]
+mod bounds_test;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::mem;
@@ -207,9 +210,7 @@ impl Dispatcher {
             }
             Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms),
             Effect::LanesMoved { group, lanes } => {
-                let group = self.touch(*group);
-                group.lanes.moved(lanes);
-                group.want_all();
+                self.touch(*group).lanes_moved(lanes, now_ms);
             }
             &Effect::Settled { group, topic, range, dead } => {
                 let end = range.start.plus(range.len.into());
@@ -229,9 +230,7 @@ impl Dispatcher {
                 });
             }
             Effect::Redriven { group, letter } => {
-                let group = self.touch(*group);
-                group.redrive(letter);
-                group.try_letters();
+                self.touch(*group).redrive(letter);
             }
             Effect::Published(_)
             | Effect::TopicCreated { .. }

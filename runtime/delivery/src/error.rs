@@ -34,8 +34,9 @@ pub enum PublishError {
     /// The disk has no room for more events.
     #[error("storage is full")]
     StorageFull,
-    /// No leader took the events in time. They are surely not stored.
-    #[error("no leader took the event within {PUBLISH_WAIT_MAX:?}")]
+    /// The events were not taken in time, as a rule because there is no leader. They are surely not
+    /// stored.
+    #[error("event was not taken within {PUBLISH_WAIT_MAX:?}; there may be no leader")]
     Unavailable,
     /// The node ends. The events are surely not stored.
     #[error("node is stopping")]

@@ -135,3 +135,60 @@ impl Lanes {
         self.slots.get_mut(lane.idx()).expect("a lane is a byte and there are 256 slots")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: NodeId = NodeId::new(1);
+    const ANN: WorkerId = WorkerId::new(1);
+
+    fn all_owned_by(node: NodeId, epoch: u32) -> Vec<LaneOwner> {
+        vec![LaneOwner { owner: Some(node), epoch: LaneEpoch::new(epoch) }; LANES]
+    }
+
+    /// A lane must be offered only while it is ours, wanted and free. We lend it, want it while it
+    /// is lent, and let it move away while it stands in the ring.
+    #[test]
+    fn lane_is_offered_when_ours_wanted_and_free() {
+        let lane = Lane::of(0);
+        let mut lanes = Lanes::new(OURS);
+        lanes.want(lane);
+        assert_eq!(lanes.next_ready(), None);
+        lanes.moved(&all_owned_by(OURS, 1));
+        lanes.want(lane);
+        lanes.want(lane);
+        assert_eq!(lanes.next_ready(), Some((lane, LaneEpoch::new(1))));
+        assert_eq!(lanes.next_ready(), None);
+
+        lanes.lend(lane, ANN, 2);
+        lanes.want(lane);
+        assert!(!lanes.has_ready());
+        assert!(!lanes.give_back(lane, ANN));
+        assert!(lanes.give_back(lane, ANN));
+        lanes.want(lane);
+        lanes.moved(&all_owned_by(NodeId::new(2), 2));
+        assert_eq!(lanes.next_ready(), None);
+    }
+
+    /// An outcome must count under the newest epoch as long as its lane was ours without a break,
+    /// and not at all after one.
+    #[test]
+    fn epochs_fence_what_was_handed_out_before_a_break() {
+        let lane = Lane::of(0);
+        let (one, two) = (LaneEpoch::new(1), LaneEpoch::new(2));
+        let mut lanes = Lanes::new(OURS);
+        lanes.moved(&all_owned_by(OURS, 1));
+        lanes.moved(&all_owned_by(OURS, 2));
+        assert_eq!(lanes.epoch_for(lane, one), Some(two));
+        // Leading anew without a move between changes nothing; with one, nobody knows whose.
+        lanes.interrupted();
+        lanes.moved(&all_owned_by(OURS, 2));
+        assert_eq!(lanes.epoch_for(lane, two), Some(two));
+        assert_eq!(lanes.epoch_for(lane, one), None);
+        lanes.moved(&all_owned_by(NodeId::new(2), 3));
+        assert_eq!(lanes.epoch_for(lane, two), None);
+        lanes.moved(&all_owned_by(OURS, 4));
+        assert_eq!(lanes.epoch_for(lane, two), None);
+    }
+}

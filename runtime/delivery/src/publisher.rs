@@ -14,8 +14,10 @@
 //! - Each batch that departed ends in exactly one [`Output::Done`].
 //! - Batches are proposed in order, and none while one before it waits to be proposed, so the log
 //!   sees a gap only when a proposal was lost.
-//! - The numbers from the first unanswered one on are fewer than the results that the log keeps,
+//! - The numbers from the first unanswered one on are no more than the results that the log keeps,
 //!   so the answer to any of them can still be had.
+//! - A batch that may be stored is given up before the log forgets its producer: after that, number
+//!   0 would pass for a first batch and be stored twice.
 //! - What comes in may be lost, late or doubled. Only [`Input::Refused`] names its proposal and is
 //!   believed to the word.
 
@@ -33,8 +35,8 @@ use std::time::Duration;
 use tidings_types::effect::{Placed, Published, Refused};
 use tidings_types::id::{ProducerId, Sequence, Token};
 use tidings_types::limits::{
-    PRODUCER_BATCHES_OUT, PRODUCER_BATCHES_OUT_MAX, PUBLISH_REFUSED_PAUSE, PUBLISH_RESEND_AFTER,
-    PUBLISH_RESEND_AFTER_MAX, PUBLISH_WAIT_MAX,
+    PRODUCER_BATCHES_OUT, PRODUCER_BATCHES_OUT_MAX, PRODUCER_IDLE_MAX, PUBLISH_REFUSED_PAUSE,
+    PUBLISH_RESEND_AFTER, PUBLISH_RESEND_AFTER_MAX, PUBLISH_WAIT_MAX,
 };
 use tidings_types::seam::Rng;
 use tidings_types::sync::Next;
@@ -46,6 +48,10 @@ pub use message::{Input, NotProposed, Output};
 
 /// The first of the tokens that name proposals: none of the driver's own is as large.
 const PROPOSAL_TOKEN_MIN: u64 = 1 << 63;
+
+/// A batch that may be stored is sent again for so long after its deadline. Half of the time for
+/// which the log remembers a producer: the log's clock may be 10 % slow, and an entry waits.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(PRODUCER_IDLE_MAX.as_secs() / 2);
 
 /// Whether a token is one of those that name proposals.
 pub const fn is_proposal(token: Token) -> bool {
@@ -62,7 +68,8 @@ pub struct Publisher<R> {
     next: Sequence,
     /// The log has answered a batch of this producer id.
     is_known: bool,
-    /// The log knows the producer id no more: a fresh one follows when all its batches have ended.
+    /// The log knows the producer id no more, or soon will not: a fresh one follows when all of its
+    /// batches have ended.
     is_renewing: bool,
     /// What departed and has no answer: numbered ones first, each in order of departure.
     out: VecDeque<Batch>,
@@ -80,6 +87,9 @@ pub struct Publisher<R> {
 
 impl<R: Rng> Publisher<R> {
     /// A publisher with a fresh producer id and no leader yet.
+    ///
+    /// The generator must give other numbers than at any earlier start: under an id that the log
+    /// knows, new batches would pass for repeats of old ones and never be stored.
     pub fn new(mut rng: R) -> Self {
         Self {
             producer: fresh_producer(&mut rng),
@@ -143,10 +153,15 @@ impl<R: Rng> Publisher<R> {
             Input::Stop => return self.stop(outputs),
         }
         self.resend_if_due(now);
+        let is_old = |batch: &Batch| batch.is_stray && batch.deadline + GIVE_UP_AFTER <= now;
+        self.is_renewing |= self.out.iter().any(is_old);
         self.give_numbers_back();
         self.renew(outputs);
         self.end_overdue(now, outputs);
         self.propose(now, outputs);
+        if self.is_led && self.out.iter().any(|batch| batch.proposal.is_some()) {
+            self.resend_at.get_or_insert(now + self.resend_after);
+        }
         self.ask_to_wake(now, outputs);
     }
 
@@ -157,15 +172,15 @@ impl<R: Rng> Publisher<R> {
         let Some(idx) = idx.filter(|_| producer == self.producer) else {
             return; // A repeat's answer, or that of another publisher.
         };
-        let is_gap = match &result {
-            Err(Refused::SequenceGap { .. }) => true,
-            Err(Refused::ProducerExpired) => !self.is_known && self.is_first_out(idx),
-            _ => false,
+        let expected = match &result {
+            Err(Refused::SequenceGap { expected, .. }) => Some(*expected),
+            Err(Refused::ProducerExpired) if !self.is_known && self.is_first_out(idx) => {
+                Some(Sequence::new(0))
+            }
+            _ => None,
         };
-        if is_gap {
-            // An answer may come twice, so it need not be that of the proposal which is out.
-            let batch = self.out.get_mut(idx).expect("just found");
-            batch.lose();
+        if let Some(expected) = expected {
+            self.on_gap(idx, expected);
             return;
         }
         self.resend_at = None;
@@ -179,14 +194,26 @@ impl<R: Rng> Publisher<R> {
         self.is_known = true;
         // Whether a number that goes with a malformed section is consumed, nobody can say.
         self.is_renewing |= result == Err(Refused::Malformed);
-        // The log takes batches in order: those before were taken, and their answers are lost.
-        self.out.iter_mut().take(idx).for_each(|earlier| earlier.is_stray = true);
         let batch = self.out.remove(idx).expect("just found");
         let result = result.map_err(|refused| match refused {
             Refused::AnswerForgotten { .. } => PublishError::Unknown,
             refused => PublishError::Refused(refused),
         });
         tell(&batch, result, outputs);
+    }
+
+    /// The batch at `idx` came to the log before the one with the `expected` number did. Those
+    /// before that were proposed earlier are lost, then; those proposed later are on their way, and
+    /// sending them anew for each of several gaps would multiply them.
+    fn on_gap(&mut self, idx: usize, expected: Sequence) {
+        let Some(gap) = self.out.get(idx).and_then(|batch| batch.proposal) else { return };
+        for batch in self.out.iter_mut().take(idx + 1) {
+            let is_awaited = batch.number.is_some_and(|number| expected <= number);
+            if is_awaited && batch.proposal.is_some_and(|proposal| proposal <= gap) {
+                // An answer may come twice, so it need not be that of the proposal which is out.
+                batch.lose();
+            }
+        }
     }
 
     /// Whether the producer's very first batch is out and another one's, at `idx`, was answered: of
@@ -217,8 +244,8 @@ impl<R: Rng> Publisher<R> {
 
     fn stop(&mut self, outputs: &mut Vec<Output>) {
         for batch in self.out.drain(..) {
-            let is_safe = batch.is_clean() && batch.number.is_none();
-            let error = if is_safe { PublishError::Stopping } else { PublishError::Unknown };
+            let is_clean = batch.is_clean();
+            let error = if is_clean { PublishError::Stopping } else { PublishError::Unknown };
             tell(&batch, Err(error), outputs);
         }
     }
@@ -306,7 +333,6 @@ impl<R: Rng> Publisher<R> {
             batch.is_unstorable = false;
             let section = batch.seal(self.producer, sequence);
             outputs.push(Output::Propose { proposal, sequence, section });
-            self.resend_at.get_or_insert(now + self.resend_after);
         }
     }
 

@@ -304,3 +304,6 @@ fn outcome(delivery: &Delivery, verdict: Verdict, took: Duration) -> Outcome {
     let &Delivery { topic, offset, lane_epoch, attempt, .. } = delivery;
     Outcome { topic, offset, lane_epoch, attempt, verdict, took }
 }
+
+#[cfg(test)]
+mod session_test;

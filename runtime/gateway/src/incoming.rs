@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn the_bad_line_is_named() {
         let good = r#"{"type":"a","data":1}"#;
-        let mut lines = vec![good; 10];
+        let mut lines = [good; 10];
         let body = lines.join("\n") + "\r\n\n";
         let events = read_lines(body.as_bytes()).unwrap();
         assert_eq!(

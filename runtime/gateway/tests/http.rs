@@ -1,4 +1,5 @@
 //! The gateway as its clients see it, over real sockets, before a real node.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helper may panic")]
 
 mod common;
 
@@ -267,6 +268,8 @@ fn blocked_services_block_only_themselves() {
     };
     let served = Served::start(Router::new().route("/block", get(block)), None);
     assert_eq!(served.post("/v1/topics", r#"{"name":"users"}"#).status, 201);
+    // Dropped before the node is, so that a failed test ends.
+    let release = release;
     let n_threads = served.ambient.metrics().num_workers();
     let mut streams: Vec<_> = (0..n_threads).map(|_| served.connect()).collect();
     for stream in &mut streams {
@@ -315,6 +318,8 @@ fn ending_cuts_nothing_off() {
     waiting.write_all(b"GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     has_begun.recv().unwrap();
 
+    // Dropped before the node is, so that a failed test ends.
+    let release = release;
     served.end();
     // The idle one is closed while the other still waits.
     let mut rest = Vec::new();

@@ -29,11 +29,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the bytes are damaged or cannot be read.
-    pub fn read_entries(
-        &self,
-        first: LogIndex,
-        max_bytes: usize,
-    ) -> Result<Vec<Entry>, ReadError> {
+    pub fn read_entries(&self, first: LogIndex, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
         let segments: Vec<Segment> = self.shared.events().index.segments().collect();
         let mut end = LogIndex::new(u64::MAX);
         for segment in segments.iter().rev() {
@@ -77,8 +73,7 @@ impl Reader {
         let rest = head.read_rest(&*self.shared.disk, segment.number);
         let rest = rest.map_err(failed(segment.number))?;
         let why = "its crc does not match";
-        let (_, contents) =
-            rest.ok_or(ReadError::DamagedIndex { segment: segment.number, why })?;
+        let (_, contents) = rest.ok_or(ReadError::DamagedIndex { segment: segment.number, why })?;
         Ok(cut(&contents))
     }
 
@@ -156,3 +151,62 @@ impl Reader {
 
 /// Segments whose scan is remembered.
 const SCANS_KEPT: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use crate::disk::MemoryDisk;
+    use crate::log::Log;
+    use crate::support_test::{SEGMENT, index, plain, start, write};
+
+    /// Reads everything as a lagging follower gets it; checks it against the log's own terms.
+    fn read_all(log: &Log, from: u64) -> Vec<(u64, u64)> {
+        let (mut next, mut found) = (index(from), Vec::new());
+        while next <= log.last_index() {
+            let entries = log.reader().read_entries(next, 10_000).unwrap();
+            assert!(!entries.is_empty(), "nothing at {next}");
+            for entry in entries {
+                assert_eq!(entry.index, next);
+                assert_eq!(entry.data.len(), 1_000);
+                let term = log.term(next).unwrap();
+                assert_eq!(entry.term, term, "entry {next} was replaced");
+                found.push((next.get(), term.get()));
+                next = next.next();
+            }
+        }
+        found
+    }
+
+    /// Entries of any segment must come as the log has them: replaced ones never, whether their
+    /// segment has an index file, is scanned, or was scanned before more was written.
+    #[test]
+    fn entries_come_as_the_log_has_them() {
+        let disk = MemoryDisk::new();
+        let mut opened = start(&disk).unwrap();
+        let n_entries = 3 * SEGMENT / 1_000;
+        for number in 1..=n_entries {
+            let entry = plain(number, 1, 1_000);
+            write(&mut opened.log, &mut opened.writer, vec![entry], None).unwrap();
+            opened.writer.prepare().unwrap();
+        }
+        assert_eq!(read_all(&opened.log, 1).len() as u64, n_entries);
+        // The first two segments get their files; then a new leader replaces half of the third.
+        opened.log.applied(index(2 * n_entries / 3));
+        opened.writer.prepare().unwrap();
+        for number in 5 * n_entries / 6..=n_entries + 20 {
+            let entry = plain(number, 2, 1_000);
+            write(&mut opened.log, &mut opened.writer, vec![entry], None).unwrap();
+            opened.writer.prepare().unwrap();
+        }
+        let all = read_all(&opened.log, 1);
+        assert_eq!(all.len() as u64, n_entries + 20);
+        assert_eq!(all.last(), Some(&(n_entries + 20, 2)));
+        let beyond = opened.log.reader().read_entries(index(n_entries + 21), 9).unwrap();
+        assert_eq!(beyond, []);
+
+        drop(opened);
+        disk.crash();
+        let opened = start(&disk).unwrap();
+        assert_eq!(read_all(&opened.log, 1), all);
+        assert_eq!(read_all(&opened.log, n_entries).len(), 21);
+    }
+}

@@ -112,7 +112,7 @@ fn look(disk: &dyn Disk, report: &mut Report) -> Result<(), OpenError> {
         report.verdict = Verdict::Torn { cut: tail.cut };
     }
     let walked = walk_all(disk, &survey, &tail, &mut report.segments);
-    let judged = judge(disk, &survey, &tail)?;
+    let judged = judge(disk, &survey.used, &tail)?;
     report.checkpoint = judged.start.checkpoint.map(|checkpoint| checkpoint.index);
     walked
 }

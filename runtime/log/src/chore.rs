@@ -79,7 +79,8 @@ fn file(closed: Closed, shared: &Shared) -> ChoreDone {
 fn remove(number: u64, shared: &Shared) -> Result<ChoreDone, WriteError> {
     let disk = &*shared.disk;
     let index = format!("{}/{}", segment::DIR, segment::index_name(number));
-    for path in [index, segment::path(number)] {
+    // A start clears away an index file without a segment; the other way round it would miss it.
+    for path in [segment::path(number), index] {
         let removed = match disk.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.and_then(|()| disk.sync_dir(segment::DIR)),

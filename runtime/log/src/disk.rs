@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 mod memory;
 mod real;
+#[cfg(test)]
+mod suite_test;
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;

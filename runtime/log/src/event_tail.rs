@@ -34,7 +34,12 @@ impl EventTail {
     }
 
     /// The block that holds an offset and those behind it; `None` if it is not here.
-    pub(crate) fn read(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Option<Vec<Block>> {
+    pub(crate) fn read(
+        &self,
+        topic: TopicId,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Option<Vec<Block>> {
         let blocks = self.by_topic.get(&topic)?;
         if from < blocks.front()?.placed.first {
             return None;

@@ -271,8 +271,7 @@ mod tests {
         let mut sections = Sections::default();
         for (topic, first) in [(2, 5), (1, 0), (2, 8)] {
             let (first, position) = (Offset::new(first), Position::new(0x1_1280));
-            let section =
-                Section { first, position, at: 24, len: 99, n_events: 3, n_skipped: 0 };
+            let section = Section { first, position, at: 24, len: 99, n_events: 3, n_skipped: 0 };
             sections.push(TopicId::new(topic), section);
         }
         (Closed { segment, contents }, sections)
@@ -285,8 +284,12 @@ mod tests {
         disk.crash();
         let head = read_head(&disk, &closed.segment).unwrap().unwrap();
         assert_eq!(head.runs, closed.contents.runs());
-        let range =
-            |topic, n_sections, first, end| TopicRange { topic: TopicId::new(topic), n_sections, first: Offset::new(first), end: Offset::new(end) };
+        let range = |topic, n_sections, first, end| TopicRange {
+            topic: TopicId::new(topic),
+            n_sections,
+            first: Offset::new(first),
+            end: Offset::new(end),
+        };
         assert_eq!(head.topics, [range(1, 1, 0, 3), range(2, 2, 5, 11)]);
         let rest = head.read_rest(&disk, 3).unwrap();
         assert_eq!(rest, Some((sections, closed.contents)));
@@ -301,7 +304,8 @@ mod tests {
         assert_eq!(bytes[..4], *b"TIDX");
         assert_eq!(bytes[8..16], *b"\x01\0\0\0\x07\0\0\0");
         assert_eq!(bytes[64..80], *b"\x03\0\0\0\x02\0\0\0\x02\0\0\0\x03\0\0\0");
-        let section = b"\0\0\0\0\0\0\0\0\x80\x12\x01\0\0\0\0\0\x18\0\0\0\x63\0\0\0\x03\0\0\0\0\0\0\0";
+        let section =
+            b"\0\0\0\0\0\0\0\0\x80\x12\x01\0\0\0\0\0\x18\0\0\0\x63\0\0\0\x03\0\0\0\0\0\0\0";
         assert_eq!(bytes[168..200], *section);
     }
 

@@ -12,7 +12,7 @@ use crate::error::OpenError;
 use crate::index_file::{self, IndexHead};
 use crate::section::{Sections, parse_local};
 use crate::segment::index_name;
-use crate::survey::{Survey, Tail, Used, failed, walk};
+use crate::survey::{Tail, Used, failed, walk};
 use crate::terms::Terms;
 
 /// A log that can start.
@@ -95,9 +95,8 @@ impl Earlier {
     }
 }
 
-/// Judges what was surveyed; `tail` is the survey's.
-pub(crate) fn judge(disk: &dyn Disk, survey: &Survey, tail: &Tail) -> Result<Judged, OpenError> {
-    let used = &survey.used;
+/// Judges what was surveyed.
+pub(crate) fn judge(disk: &dyn Disk, used: &[Used], tail: &Tail) -> Result<Judged, OpenError> {
     let (purged, last) = (tail.head.purged, tail.head.last);
     check_first(used, tail)?;
     let commit = tail.head.hard_state.commit;
@@ -118,7 +117,7 @@ pub(crate) fn judge(disk: &dyn Disk, survey: &Survey, tail: &Tail) -> Result<Jud
         });
     }
     let terms = fold_terms(used, &earlier, tail);
-    let mut start = find_start(disk, survey, &earlier, tail)?;
+    let mut start = find_start(disk, used, &earlier, tail)?;
     let from = start.checkpoint.as_ref().map_or(purged.0, |checkpoint| checkpoint.index);
     if let Some(checkpoint) = &start.checkpoint
         && terms.term(checkpoint.index).is_some_and(|term| term != checkpoint.term)
@@ -172,7 +171,7 @@ fn fold_terms(used: &[Used], earlier: &[Earlier], tail: &Tail) -> Terms {
 /// segment.
 fn find_start(
     disk: &dyn Disk,
-    survey: &Survey,
+    used: &[Used],
     earlier: &[Earlier],
     tail: &Tail,
 ) -> Result<Start, OpenError> {
@@ -194,7 +193,7 @@ fn find_start(
             return Err(OpenError::LogTooShort { last, what: "a checkpoint", index });
         }
         let Ok(local) = parse_local(checkpoint.local.clone().into()) else { continue };
-        match lacks_index(survey, earlier, &local, index) {
+        match lacks_index(used, earlier, tail, &local, index) {
             None => return Ok(Start { checkpoint: Some(checkpoint), local }),
             Some(number) => {
                 tracing::warn!(%index, segment = number, "an index file is damaged; made anew");
@@ -216,21 +215,24 @@ fn find_start(
 
 /// A segment with entries up to the index that has neither an index file nor a local part.
 fn lacks_index(
-    survey: &Survey,
+    used: &[Used],
     earlier: &[Earlier],
+    tail: &Tail,
     local: &BTreeMap<u64, Sections>,
     index: LogIndex,
 ) -> Option<u64> {
-    let of_earlier = survey.used.iter().zip(earlier).filter_map(|(used, earlier)| match earlier {
-        Earlier::Filed(_) => None,
-        Earlier::Walked(closed) => Some((used.segment.number, &closed.contents)),
+    let numbers = used.iter().map(|used| used.segment.number);
+    let all = earlier.iter().map(Some).chain([None]);
+    let mut unfiled = numbers.zip(all).filter_map(|(number, earlier)| match earlier {
+        Some(Earlier::Filed(_)) => None,
+        Some(Earlier::Walked(closed)) => Some((number, &closed.contents)),
+        None => Some((number, &tail.contents)),
     });
-    let last = survey.used.last().zip(survey.tail.as_ref());
-    let of_last = last.map(|(used, tail)| (used.segment.number, &tail.contents));
-    let mut unfiled = of_earlier.chain(of_last);
     let lacking = unfiled.find(|(number, contents)| {
         let holds_some = !contents.entries.is_empty() && contents.first <= index;
-        holds_some && !local.contains_key(number)
+        // A crash may keep a segment from going that is purged.
+        let is_needed = holds_some && tail.head.purged.0 < contents.max_index;
+        is_needed && !local.contains_key(number)
     });
     lacking.map(|(number, _)| number)
 }

@@ -6,7 +6,7 @@
 //! any number of [`reader::Reader`]s.
 //!
 //! What knows nothing of what:
-//! - Down to [`segment`] nothing knows of Raft's rules, only of bytes.
+//! - Down to `segment` nothing knows of Raft's rules, only of bytes.
 //! - [`log`] does no I/O; [`writer`] knows nothing of events; [`reader`] never scans frames.
 //! - Nothing here knows of time, except that [`thread`] waits; every wait there has an end.
 
@@ -59,6 +59,8 @@ pub mod log;
 
 mod chore;
 
+mod stream;
+
 pub mod writer;
 
 mod survey;
@@ -74,13 +76,19 @@ pub mod thread;
 pub mod check;
 
 #[cfg(test)]
-mod testing;
+mod support_test;
 
 #[cfg(test)]
 mod verdict_test;
 
 #[cfg(test)]
 mod log_test;
+
+#[cfg(test)]
+mod crash_test;
+
+#[cfg(test)]
+mod thread_test;
 
 pub use block::{Block, Space, TailRead};
 pub use checkpoint::Checkpoint;

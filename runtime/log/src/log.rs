@@ -237,8 +237,7 @@ impl Log {
     fn evict(&mut self) {
         let mut evicted = None;
         while self.tail_bytes > self.tail_bytes_max {
-            let is_free =
-                |slot: &Slot| slot.position.is_some() && slot.entry.index <= self.applied;
+            let is_free = |slot: &Slot| slot.position.is_some() && slot.entry.index <= self.applied;
             let Some(slot) = pop_front_if(&mut self.tail, is_free) else { break };
             self.tail_bytes -= entry_bytes(&slot.entry);
             evicted = Some(slot.entry.index);
@@ -249,9 +248,8 @@ impl Log {
     }
 
     fn file_what_is_applied(&mut self) {
-        let is_applied = |closed: &Closed| {
-            closed.contents.last().is_none_or(|last| last <= self.applied)
-        };
+        let is_applied =
+            |closed: &Closed| closed.contents.last().is_none_or(|last| last <= self.applied);
         while let Some(closed) = pop_front_if(&mut self.closed, is_applied) {
             self.shared.put_to_file(closed);
         }
@@ -326,7 +324,8 @@ impl Log {
 
     /// A checkpoint of the state after this entry is durable.
     pub fn checkpointed(&mut self, index: LogIndex) {
-        while let Some((_, n_bytes)) = pop_front_if(&mut self.marks, |(marked, _)| *marked <= index) {
+        while let Some((_, n_bytes)) = pop_front_if(&mut self.marks, |(marked, _)| *marked <= index)
+        {
             self.checkpoint_bytes = n_bytes;
         }
         if self.last_index() <= index {

@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::segment::path;
-use crate::testing::{
+use crate::support_test::{
     Model, SEGMENT, events, hard_state, index, plain, start, start_with, term, write,
 };
 use crate::writer::Writer;
@@ -48,7 +48,7 @@ fn events_come_back_from_memory_and_from_the_disk() {
     model.check(&log, false);
 
     let (mut model, mut log, mut writer) = Model::resume(&disk);
-    model.checkpoint(&disk, &mut log);
+    model.checkpoint(&disk, &mut log).unwrap();
     publish(&mut model, &mut log, &mut writer, 7);
     let opened = start(&disk).unwrap();
     assert_eq!(opened.replay.count(), 7);
@@ -109,9 +109,9 @@ fn damaged_index_file_is_made_anew() {
     let disk = MemoryDisk::new();
     let (mut model, mut log, mut writer) = Model::resume(&disk);
     publish(&mut model, &mut log, &mut writer, 200);
-    model.checkpoint(&disk, &mut log);
+    model.checkpoint(&disk, &mut log).unwrap();
     publish(&mut model, &mut log, &mut writer, 300);
-    model.checkpoint(&disk, &mut log);
+    model.checkpoint(&disk, &mut log).unwrap();
     let idx = files(&disk, ".idx");
     let newest = format!("log/{}", idx.last().unwrap());
     let whole = disk.bytes(&newest).unwrap();
@@ -130,9 +130,8 @@ fn damaged_index_file_is_made_anew() {
     let (_, log, _) = Model::resume(&disk);
     let reader = log.reader();
     let topic = TopicId::new(1);
-    let failed = (0..2000)
-        .map(|at| reader.read_disk(topic, Offset::new(at), 1))
-        .find_map(|read| read.err());
+    let failed =
+        (0..2000).map(|at| reader.read_disk(topic, Offset::new(at), 1)).find_map(|read| read.err());
     assert!(matches!(failed, Some(ReadError::DamagedIndex { .. })));
     drop(log);
     let (_, log, _) = Model::resume(&disk);
@@ -153,7 +152,7 @@ fn purge_takes_whole_segments_and_nothing_that_is_needed() {
     let disk = MemoryDisk::new();
     let (mut model, mut log, mut writer) = Model::resume(&disk);
     publish(&mut model, &mut log, &mut writer, 300);
-    model.checkpoint(&disk, &mut log);
+    model.checkpoint(&disk, &mut log).unwrap();
     publish(&mut model, &mut log, &mut writer, 5);
     let before = files(&disk, ".seg").len();
     let bytes_before = log.reader().log_bytes();
@@ -295,4 +294,38 @@ fn bytes_since_the_checkpoint_begin_anew_with_it() {
     assert_eq!(log.bytes_since_checkpoint(), (600 << 10) + 48);
     log.checkpointed(index(3));
     assert_eq!(log.bytes_since_checkpoint(), 0);
+}
+
+/// Term, vote, commit and purge must survive when every segment is gone that had a frame of them:
+/// only the Heads restate them.
+#[test]
+fn heads_carry_what_earlier_segments_said() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    write(&mut log, &mut writer, vec![events(1, &[(1, 1)])], Some(hard_state(7, 1))).unwrap();
+    model.apply(&mut log, &events(1, &[(1, 1)]));
+    let fill = |model: &mut Model, log: &mut Log, writer: &mut Writer| {
+        for number in model.applied.get() + 1..=model.applied.get() + 400 {
+            let entry = events(number, &[(1, 5)]);
+            write(log, writer, vec![entry.clone()], None).unwrap();
+            model.apply(log, &entry);
+            writer.prepare().unwrap();
+        }
+    };
+    fill(&mut model, &mut log, &mut writer);
+    model.checkpoint(&disk, &mut log).unwrap();
+    let purged = model.applied;
+    let job = log.purge(purged);
+    log.persisted(&writer.write(vec![job]).unwrap());
+    fill(&mut model, &mut log, &mut writer);
+    // The segment with the Purge frame goes too: its entries lie below a second purge.
+    model.checkpoint(&disk, &mut log).unwrap();
+    let job = log.purge(index(purged.get() + 300));
+    log.persisted(&writer.write(vec![job]).unwrap());
+    fill(&mut model, &mut log, &mut writer);
+    assert!(files(&disk, ".seg").first().unwrap().as_str() > "0000000000000003.seg");
+    disk.crash();
+    let opened = start(&disk).unwrap();
+    assert_eq!(opened.hard_state, hard_state(7, 1));
+    assert_eq!(opened.purged, (index(purged.get() + 300), term(1)));
 }

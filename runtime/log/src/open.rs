@@ -26,6 +26,7 @@ use crate::replay::Replay;
 use crate::section::Sections;
 use crate::segment::{self, Segment, zero};
 use crate::shared::Shared;
+use crate::stream::Stream;
 use crate::survey::{Survey, Tail, failed, frames, survey};
 use crate::terms::Terms;
 use crate::writer::{Kept, Writer, WriterStart};
@@ -62,7 +63,8 @@ pub fn open(disk: Arc<dyn Disk>, options: Options, fresh: Identity) -> Result<Op
         return Err(OpenError::NotEnoughSpace { free, needed: options.free_bytes_min });
     }
     let mut survey = survey(&*disk)?;
-    let identity = survey.identity.unwrap_or(Identity { incarnation: Incarnation::new(0), ..fresh });
+    let identity =
+        survey.identity.unwrap_or(Identity { incarnation: Incarnation::new(0), ..fresh });
     if let Some(expected) = options.expect_cluster
         && identity.cluster != expected
     {
@@ -114,15 +116,13 @@ fn begin(
     let mut writer = Writer::new(WriterStart {
         shared: shared.clone(),
         segment_bytes: options.segment_bytes,
-        segment,
-        file,
-        end: segment.first_frame(),
+        stream: Stream::new(segment, file, segment.first_frame()),
         head,
         contents: Contents::default(),
         prepared: VecDeque::new(),
         kept: VecDeque::new(),
     });
-    let begun = writer.begin();
+    let begun = writer.begin().and_then(|()| writer.flush());
     begun.map_err(|error| OpenError::Io {
         what: "writing the first frame".to_owned(),
         source: io::Error::other(error),
@@ -159,7 +159,7 @@ fn begin_again(
     survey: &Survey,
     tail: Tail,
 ) -> Result<Opened, OpenError> {
-    let judged = judge(&*disk, survey, &tail)?;
+    let judged = judge(&*disk, &survey.used, &tail)?;
     let last = survey.used.last().expect("a log that ends has a last segment").segment;
     let file = repair(&*disk, options, &last, &tail)?;
     remove(&*disk, survey.stale.iter().cloned())?;
@@ -203,9 +203,7 @@ fn begin_again(
     let writer = Writer::new(WriterStart {
         shared: shared.clone(),
         segment_bytes: options.segment_bytes,
-        segment: last,
-        file,
-        end: cut,
+        stream: Stream::new(last, file, cut),
         head,
         contents,
         prepared,

@@ -3,9 +3,6 @@
 use std::collections::VecDeque;
 
 /// Takes the first element if the test likes it.
-pub(crate) fn pop_front_if<T>(
-    queue: &mut VecDeque<T>,
-    test: impl FnOnce(&T) -> bool,
-) -> Option<T> {
+pub(crate) fn pop_front_if<T>(queue: &mut VecDeque<T>, test: impl FnOnce(&T) -> bool) -> Option<T> {
     if test(queue.front()?) { queue.pop_front() } else { None }
 }

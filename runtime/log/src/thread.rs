@@ -30,8 +30,8 @@ use crate::writer::Writer;
 /// So long after a full disk the next try is made.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-type OnPersisted = Box<dyn Fn(Persisted) + Send>;
-type OnFatal = Box<dyn FnOnce(&WriteError) + Send>;
+pub(crate) type OnPersisted = Box<dyn Fn(Persisted) + Send>;
+pub(crate) type OnFatal = Box<dyn FnOnce(&WriteError) + Send>;
 
 enum Message {
     Job(Job),
@@ -62,7 +62,7 @@ fn abort(error: &WriteError) {
     std::process::abort();
 }
 
-fn spawn(
+pub(crate) fn spawn(
     mut writer: Writer,
     on_persisted: OnPersisted,
     on_fatal: OnFatal,

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::segment::path;
-use crate::testing::{
+use crate::support_test::{
     SEGMENT, hard_state, identity, index, plain, replayed, start, start_with, term, write,
 };
 

@@ -10,17 +10,16 @@
 //! from the log's memory at once; older ones are read on the blocking pool.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tidings_delivery::dispatcher::{Dispatcher as Core, Input, Output, ReadResult, Story};
-use tidings_delivery::session::{Outcome, Report, Verdict};
+use tidings_delivery::session::{Outcome, Verdict};
 use tidings_log::{Block, Reader, TailRead};
 use tidings_replica::Proposal;
-use tidings_types::effect::{Effect, GroupSnapshot};
-use tidings_types::id::{GroupId, Token, TopicId, WorkerId};
+use tidings_types::effect::Effect;
+use tidings_types::id::{GroupId, TopicId, WorkerId};
 use tidings_types::offset::Offset;
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
@@ -29,56 +28,13 @@ use tracing::{info, warn};
 use crate::call::answer;
 use crate::cluster_time::ClusterTime;
 use crate::groups::GroupNames;
+use crate::mail::{ToDispatcher, ToReplica};
 use crate::metrics::{Metrics, OfGroup, OfOutcome};
-use crate::replica;
-use crate::service::supervisor::NUDGE;
-use crate::service::worker::WorkerSeat;
+use crate::seat::Seat;
 use crate::stories::{Attempt, Stories};
 use crate::timer::Timer;
 use crate::whose;
 use crate::wires::Wires;
-
-pub(crate) enum Msg {
-    /// All groups when this node leads, nothing when it no longer does.
-    RoleChanged { groups: Option<Vec<GroupSnapshot>> },
-    Effects(Vec<Effect>),
-    ServiceUp { group: GroupId, n_workers: usize },
-    WorkerUp { group: GroupId, worker: WorkerId, seat: WorkerSeat },
-    WorkerDown { group: GroupId, worker: WorkerId },
-    ServiceDraining { group: GroupId },
-    Report { group: GroupId, worker: WorkerId, report: Report },
-    ReadDone { group: GroupId, topic: TopicId, result: ReadResult },
-    Taken { token: Token },
-    Lost { token: Token },
-    /// Hands nothing new out; answers when nothing is out and every outcome is in the log.
-    Drain(RpcReplyPort<()>),
-    Wake,
-}
-
-impl fmt::Debug for Msg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dispatcher::Msg")
-    }
-}
-
-/// A worker's way to the dispatcher.
-#[derive(Clone, Debug)]
-pub(crate) struct Reports {
-    group: GroupId,
-    actor: ActorRef<Msg>,
-}
-
-impl Reports {
-    pub(crate) const fn new(group: GroupId, actor: ActorRef<Msg>) -> Self {
-        Self { group, actor }
-    }
-
-    /// Sends a report. Without a dispatcher nobody is owed an outcome: its successor starts from
-    /// the log.
-    pub(crate) fn send(&self, worker: WorkerId, report: Report) {
-        let _ = self.actor.cast(Msg::Report { group: self.group, worker, report });
-    }
-}
 
 pub(crate) struct Dispatcher {
     pub(crate) reader: Reader,
@@ -96,7 +52,7 @@ pub(crate) struct Dispatcher {
 pub(crate) struct State {
     core: Core,
     outputs: Vec<Output>,
-    seats: BTreeMap<(GroupId, WorkerId), WorkerSeat>,
+    seats: BTreeMap<(GroupId, WorkerId), Arc<Seat>>,
     /// Groups that this process has ever served.
     served: BTreeSet<GroupId>,
     timer: Timer,
@@ -104,11 +60,15 @@ pub(crate) struct State {
 }
 
 impl Actor for Dispatcher {
-    type Msg = Msg;
+    type Msg = ToDispatcher;
     type State = State;
     type Arguments = Core;
 
-    async fn pre_start(&self, _: ActorRef<Msg>, core: Core) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToDispatcher>,
+        core: Core,
+    ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             core,
             outputs: Vec::new(),
@@ -121,47 +81,49 @@ impl Actor for Dispatcher {
 
     async fn handle(
         &self,
-        myself: ActorRef<Msg>,
-        msg: Msg,
+        myself: ActorRef<ToDispatcher>,
+        msg: ToDispatcher,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::RoleChanged { groups: Some(groups) } => {
+            ToDispatcher::RoleChanged { groups: Some(groups) } => {
                 groups.iter().for_each(|group| self.names.insert(group.group, &group.name));
                 self.step(state, Input::Lead(groups));
             }
-            Msg::RoleChanged { groups: None } => self.step(state, Input::Follow),
-            Msg::Effects(effects) => {
+            ToDispatcher::RoleChanged { groups: None } => self.step(state, Input::Follow),
+            ToDispatcher::Effects(effects) => {
                 self.note(&effects);
                 self.step(state, Input::Effects(&effects));
             }
-            Msg::ServiceUp { group, n_workers } => {
+            ToDispatcher::ServiceUp { group, n_workers } => {
                 state.served.insert(group);
                 self.step(state, Input::ServiceUp { group, n_workers });
             }
-            Msg::WorkerUp { group, worker, seat } => {
+            ToDispatcher::WorkerUp { group, worker, seat } => {
                 state.seats.insert((group, worker), seat);
                 self.step(state, Input::WorkerUp { group, worker });
             }
-            Msg::WorkerDown { group, worker } => {
+            ToDispatcher::WorkerDown { group, worker } => {
                 self.step(state, Input::WorkerDown { group, worker });
             }
-            Msg::ServiceDraining { group } => self.step(state, Input::ServiceDraining { group }),
-            Msg::Report { group, worker, report } => {
+            ToDispatcher::ServiceDraining { group } => {
+                self.step(state, Input::ServiceDraining { group })
+            }
+            ToDispatcher::Report { group, worker, report } => {
                 self.step(state, Input::Report { group, worker, report });
             }
-            Msg::ReadDone { group, topic, result } => {
+            ToDispatcher::ReadDone { group, topic, result } => {
                 self.step(state, Input::ReadDone { group, topic, result });
             }
-            Msg::Taken { token } => self.step(state, Input::Taken { token }),
-            Msg::Lost { token } => self.step(state, Input::Lost { token }),
-            Msg::Drain(port) => {
+            ToDispatcher::Taken { token } => self.step(state, Input::Taken { token }),
+            ToDispatcher::Lost { token } => self.step(state, Input::Lost { token }),
+            ToDispatcher::Drain(port) => {
                 for group in state.served.clone() {
                     self.step(state, Input::ServiceDraining { group });
                 }
                 state.drain_ports.push(port);
             }
-            Msg::Wake => {
+            ToDispatcher::Wake => {
                 state.timer.rang();
                 self.step(state, Input::Wake);
             }
@@ -193,7 +155,7 @@ impl Dispatcher {
         state.core.step(self.now(), input, &mut state.outputs);
     }
 
-    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+    fn carry_out(&self, myself: &ActorRef<ToDispatcher>, state: &mut State) {
         let mut proposals = Vec::new();
         // What is read from memory leads to further outputs, so this goes on until none is left.
         while !state.outputs.is_empty() {
@@ -201,7 +163,7 @@ impl Dispatcher {
                 match output {
                     Output::Deliver { group, worker, batch, deliveries } => {
                         if let Some(seat) = state.seats.get(&(group, worker)) {
-                            seat.post(batch, deliveries, NUDGE);
+                            seat.post(batch, deliveries);
                         }
                     }
                     Output::Read { group, topic, from, max_bytes } => {
@@ -212,18 +174,18 @@ impl Dispatcher {
                         proposals.push(Proposal { token, kind, body, may_wait });
                     }
                     Output::WakeAt(at) => {
-                        state.timer.ring_at(at, self.now(), myself, || Msg::Wake);
+                        state.timer.ring_at(at, self.now(), myself, || ToDispatcher::Wake);
                     }
                     Output::Told(story) => self.tell(&story),
                 }
             }
         }
         if !proposals.is_empty() {
-            self.wires.to_replica(replica::Msg::Propose(proposals));
+            self.wires.to_replica(ToReplica::Propose(proposals));
         }
     }
 
-    fn read(&self, myself: &ActorRef<Msg>, state: &mut State, read: Read) {
+    fn read(&self, myself: &ActorRef<ToDispatcher>, state: &mut State, read: Read) {
         let Read { group, topic, from, max_bytes } = read;
         let result = match self.reader.read_tail(topic, from, max_bytes) {
             TailRead::Hit(blocks) => Some(in_blocks(blocks)),
@@ -238,7 +200,7 @@ impl Dispatcher {
         self.core.spawn_blocking(move || {
             let result = read_disk(&reader, &read);
             // It fails if the actor has ended: then nobody waits for what was read.
-            let _ = myself.cast(Msg::ReadDone { group, topic, result });
+            let _ = myself.cast(ToDispatcher::ReadDone { group, topic, result });
         });
     }
 

@@ -22,9 +22,9 @@ use tokio::runtime::Handle;
 use crate::api::{CheckInfo, StatusInfo, TopicInfo};
 use crate::commands::Commands;
 use crate::error::{CallError, CommandError, FindError};
+use crate::mail::{Inspection, ToReplica};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::replica;
 use crate::service::registry::{Life, Registry};
 use crate::stories::Stories;
 
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) data: PathBuf,
-    pub(crate) replica: ActorRef<replica::Msg>,
+    pub(crate) replica: ActorRef<ToReplica>,
     pub(crate) commands: Commands,
     pub(crate) publisher: Publisher,
     pub(crate) reader: Reader,
@@ -87,11 +87,8 @@ impl NodeHandle {
 
     /// Whether the node takes work, condition by condition. Waits for nothing.
     pub fn checks(&self) -> Vec<CheckInfo> {
-        let check = |check: &str, ok, detail: String| CheckInfo {
-            check: check.to_owned(),
-            ok,
-            detail,
-        };
+        let check =
+            |check: &str, ok, detail: String| CheckInfo { check: check.to_owned(), ok, detail };
         let is_leader = self.shared.metrics.is_leader.get() == 1;
         let is_draining = self.shared.is_draining.load(Ordering::Relaxed);
         let has_space = self.shared.reader.space() == Space::Plenty;
@@ -101,7 +98,11 @@ impl NodeHandle {
             check("leader", is_leader, in_words(is_leader, "leads", "has no leader yet")),
             check("space", has_space, self.space().to_owned()),
             check("intake", !is_draining, in_words(!is_draining, "open", "closed: draining")),
-            check("services", n_starting == 0, format!("{n_starting} of {} starting", services.len())),
+            check(
+                "services",
+                n_starting == 0,
+                format!("{n_starting} of {} starting", services.len()),
+            ),
         ]
     }
 
@@ -186,8 +187,8 @@ impl NodeHandle {
     ) -> Result<T, CallError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         // A caller who stopped waiting is no error.
-        let inspection: replica::Inspection = Box::new(move |core| drop(reply.send(look(core))));
-        let sent = self.shared.replica.cast(replica::Msg::Inspect(inspection));
+        let inspection: Inspection = Box::new(move |core| drop(reply.send(look(core))));
+        let sent = self.shared.replica.cast(ToReplica::Inspect(inspection));
         sent.map_err(|_| CallError::Stopped)?;
         match tokio::time::timeout(CALL_WAIT_MAX, answer).await {
             Ok(answer) => answer.map_err(|_| CallError::Stopped),

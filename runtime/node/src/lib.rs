@@ -27,9 +27,15 @@ mod stories;
 
 mod cluster_time;
 
-pub mod publish;
+mod seat;
+
+mod mail;
+
+mod reports;
 
 mod commands;
+
+pub mod publish;
 
 mod wires;
 

@@ -19,8 +19,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thiserror::Error;
-use tidings_log::{Identity, OpenError, Options as LogOptions, RealDisk, WriterHandle};
 use tidings_log::{Disk, Opened, WriterThread};
+use tidings_log::{Identity, OpenError, Options as LogOptions, RealDisk, WriterHandle};
 use tidings_replica::{Now, Options as ReplicaOptions, Pace, Replica as ReplicaCore, Stored};
 use tidings_types::id::{ClusterId, Incarnation, NodeId};
 use tidings_types::limits::{DRAIN_WAIT_MAX, GROUP_WORKERS_MAX};
@@ -31,8 +31,9 @@ use tracing::{info, warn};
 
 use crate::clock::SystemClock;
 use crate::handle::NodeHandle;
+use crate::mail::ToReplica;
 use crate::replica::Begin;
-use crate::service::ServiceSpec;
+use crate::service::spec::ServiceSpec;
 use crate::wiring::{Ground, Wired, wire};
 use crate::writing::Writing;
 
@@ -146,7 +147,7 @@ pub async fn start(options: NodeOptions) -> Result<RunningNode, StartError> {
     let wires = ground.wires();
     let to_replica = Arc::clone(&wires);
     let on_persisted = Box::new(move |persisted| {
-        to_replica.to_replica(crate::replica::Msg::Persisted(persisted));
+        to_replica.to_replica(ToReplica::Persisted(persisted));
     });
     let writer = WriterThread::spawn(writer, on_persisted)
         .map_err(|error| system("starting the log's threads", &error))?;

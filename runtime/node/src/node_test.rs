@@ -38,10 +38,7 @@ impl Journal {
 struct Scripted(Journal);
 
 impl Handler for Scripted {
-    fn run<'a>(
-        &'a mut self,
-        work: &'a mut Work,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn run<'a>(&'a mut self, work: &'a mut Work) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             while let Some(delivery) = work.next() {
                 self.0.note(delivery.event.key(), delivery.offset, delivery.attempt);

@@ -1,5 +1,7 @@
-//! Publishing: an event is checked, admitted and encoded on its caller's thread, into the open batch
-//! of its topic; one message is sent when a batch begins, and one completion wakes all its futures.
+//! Publishing: events are checked, admitted and encoded on their caller's thread.
+//!
+//! Each goes into the open batch of its topic; one message is sent when a batch begins, and one
+//! completion wakes all its futures.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use tidings_types::sync::{ByteGate, OpenBatch, Permit, Waiting, section_bytes};
 
 use crate::commands::Commands;
 use crate::error::CommandError;
-use crate::pubsub;
+use crate::mail::ToPubSub;
 use crate::topics::TopicTable;
 
 /// The answer to a batch.
@@ -59,7 +61,7 @@ pub struct Publisher {
 }
 
 pub(crate) struct Shared {
-    pub(crate) pubsub: ActorRef<pubsub::Msg>,
+    pub(crate) pubsub: ActorRef<ToPubSub>,
     pub(crate) batches: Arc<OpenBatches>,
     pub(crate) gate: ByteGate,
     pub(crate) topics: TopicTable,
@@ -198,7 +200,7 @@ impl Publisher {
         let pushed = self.shared.batches.of(topic).push_all(events, false, permit, now);
         if pushed.must_kick {
             // Without the actor the node has stopped, and nothing leaves this process any more.
-            let kick = pubsub::Msg::Kick(topic);
+            let kick = ToPubSub::Kick(topic);
             self.shared.pubsub.cast(kick).map_err(|_| PublishError::Stopping)?;
         }
         Ok(Receipt { idx: pushed.idx, waiting: pushed.cell.wait() })

@@ -22,36 +22,19 @@ use tidings_types::effect::{Answer, Published, Refused};
 use tidings_types::id::{Token, TopicId};
 use tidings_types::layout::command::Command;
 use tidings_types::layout::entry::SectionKind;
-use tidings_types::limits::PUBLISH_WAIT_MAX;
+use tidings_types::limits::{CALL_WAIT_MAX, PUBLISH_WAIT_MAX};
 use tidings_types::name::TopicName;
 use tidings_types::seam::{Clock, SplitMix};
 use tidings_types::sync::{BatchCell, ByteGate, Permit, Sealed};
 
 use crate::call::answer;
-use crate::commands::CommandResult;
 use crate::error::CommandError;
+use crate::mail::{CommandResult, ToPubSub, ToReplica};
 use crate::metrics::{Metrics, OfTopic};
 use crate::publish::{BatchResult, OpenBatches};
-use crate::replica;
 use crate::timer::Timer;
 use crate::topics::TopicTable;
 use crate::wires::Wires;
-
-#[derive(Debug)]
-pub(crate) enum Msg {
-    /// A topic's open batch is no longer empty, or one more has filled up.
-    Kick(TopicId),
-    Command { command: Command, reply: RpcReplyPort<CommandResult> },
-    /// Answers to batches of this process, in log order, and topics that began.
-    Applied { published: Vec<Published>, topics: Vec<(TopicName, TopicId)> },
-    Answered { token: Token, answer: Result<Answer, Refused> },
-    Refused { token: Token, reason: ProposeRefused },
-    Unknown { token: Token },
-    RoleChanged { is_leader: bool },
-    /// The node ends: whoever waits is told now.
-    Stop,
-    Wake,
-}
 
 /// The producer of this process; its ids must not be foreseeable.
 pub(crate) type Core = PublisherCore<SplitMix>;
@@ -71,29 +54,51 @@ pub(crate) struct State {
     /// Topics with a batch that waits for its departure; bounded by the bytes admitted.
     waiting: VecDeque<TopicId>,
     out: BTreeMap<Token, Out>,
+    /// Commands that wait for a leader; their callers wait for no longer than `CALL_WAIT_MAX`.
+    parked: VecDeque<Parked>,
     next_token: u64,
     timer: Timer,
     is_leader: bool,
 }
 
+/// A command that waits for a leader.
+struct Parked {
+    since: Duration,
+    command: Command,
+    reply: RpcReplyPort<CommandResult>,
+}
+
+/// Commands that wait for a leader; beyond it they are refused at once.
+const PARKED_MAX: usize = 1_024;
+
 /// What is out under a token.
 enum Out {
     /// A batch, from its departure to its answer, however often it is proposed.
-    Batch { cell: Arc<BatchCell<BatchResult>>, topic: TopicId, permit: Permit, opened: Duration },
+    Batch {
+        cell: Arc<BatchCell<BatchResult>>,
+        topic: TopicId,
+        permit: Permit,
+        opened: Duration,
+    },
     Command(RpcReplyPort<CommandResult>),
 }
 
 impl Actor for PubSub {
-    type Msg = Msg;
+    type Msg = ToPubSub;
     type State = State;
     type Arguments = Core;
 
-    async fn pre_start(&self, _: ActorRef<Msg>, core: Core) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToPubSub>,
+        core: Core,
+    ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             core,
             outputs: Vec::new(),
             waiting: VecDeque::new(),
             out: BTreeMap::new(),
+            parked: VecDeque::new(),
             next_token: 0,
             timer: Timer::default(),
             is_leader: false,
@@ -102,23 +107,24 @@ impl Actor for PubSub {
 
     async fn handle(
         &self,
-        myself: ActorRef<Msg>,
-        msg: Msg,
+        myself: ActorRef<ToPubSub>,
+        msg: ToPubSub,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Kick(topic) => state.waiting.push_back(topic),
-            Msg::Command { command, reply } => self.command(state, command, reply),
-            Msg::Applied { published, topics } => self.applied(state, published, topics),
-            Msg::Answered { token, answer } => state.answered(token, answer),
-            Msg::Refused { token, reason } => self.refused(state, token, &reason),
-            Msg::Unknown { token } => self.unknown(state, token),
-            Msg::RoleChanged { is_leader } => {
+            ToPubSub::Kick(topic) => state.waiting.push_back(topic),
+            ToPubSub::Command { command, reply } => self.command(state, command, reply),
+            ToPubSub::Applied { published, topics } => self.applied(state, published, topics),
+            ToPubSub::Answered { token, answer } => state.answered(token, answer),
+            ToPubSub::Refused { token, reason } => self.refused(state, token, &reason),
+            ToPubSub::Unknown { token } => self.unknown(state, token),
+            ToPubSub::RoleChanged { is_leader } => {
                 state.is_leader = is_leader;
                 self.step(state, Input::LeaderIs(is_leader));
+                self.unpark(state);
             }
-            Msg::Stop => self.step(state, Input::Stop),
-            Msg::Wake => {
+            ToPubSub::Stop => self.step(state, Input::Stop),
+            ToPubSub::Wake => {
                 state.timer.rang();
                 self.step(state, Input::Wake);
             }
@@ -135,7 +141,7 @@ impl PubSub {
     }
 
     /// Lets batches leave while the core allows it, oldest first.
-    fn depart(&self, myself: &ActorRef<Msg>, state: &mut State) {
+    fn depart(&self, myself: &ActorRef<ToPubSub>, state: &mut State) {
         while let Some(&topic) = state.waiting.front() {
             let (open, now) = (self.batches.of(topic), self.clock.now());
             let Some(next) = open.next() else {
@@ -145,7 +151,7 @@ impl PubSub {
             if !state.core.may_depart(&next, now) {
                 // After so long it departs all the same, to be told that there is no leader.
                 let at = next.opened + PUBLISH_WAIT_MAX;
-                return state.timer.ring_at(at, now, myself, || Msg::Wake);
+                return state.timer.ring_at(at, now, myself, || ToPubSub::Wake);
             }
             let Some(sealed) = open.take() else { continue };
             let token = state.token();
@@ -155,7 +161,7 @@ impl PubSub {
         }
     }
 
-    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+    fn carry_out(&self, myself: &ActorRef<ToPubSub>, state: &mut State) {
         let mut proposals = Vec::new();
         for output in std::mem::take(&mut state.outputs) {
             match output {
@@ -164,7 +170,7 @@ impl PubSub {
                 }
                 Output::Done { token, result } => self.done(state, token, result),
                 Output::WakeAt(at) => {
-                    state.timer.ring_at(at, self.clock.now(), myself, || Msg::Wake);
+                    state.timer.ring_at(at, self.clock.now(), myself, || ToPubSub::Wake);
                 }
             }
         }
@@ -173,7 +179,7 @@ impl PubSub {
 
     fn propose(&self, proposals: Vec<Proposal>) {
         if !proposals.is_empty() {
-            self.wires.to_replica(replica::Msg::Propose(proposals));
+            self.wires.to_replica(ToReplica::Propose(proposals));
         }
     }
 
@@ -194,10 +200,27 @@ impl PubSub {
     }
 
     fn command(&self, state: &mut State, command: Command, reply: RpcReplyPort<CommandResult>) {
+        if !state.is_leader && state.parked.len() < PARKED_MAX {
+            // A node that has just begun leads in a moment; who asks now need not ask again.
+            let since = self.clock.now();
+            return state.parked.push_back(Parked { since, command, reply });
+        }
         let token = state.token();
         state.out.insert(token, Out::Command(reply));
         let body = Bytes::from(command.encode());
         self.propose(vec![proposal(token, SectionKind::Command, body)]);
+    }
+
+    /// Gives the commands that waited for a leader, but for those whose callers have gone.
+    fn unpark(&self, state: &mut State) {
+        if !state.is_leader {
+            return;
+        }
+        for Parked { since, command, reply } in std::mem::take(&mut state.parked) {
+            if self.clock.now() < since + CALL_WAIT_MAX {
+                self.command(state, command, reply);
+            }
+        }
     }
 
     fn applied(

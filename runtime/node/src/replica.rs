@@ -9,14 +9,12 @@
 //!
 //! It waits for nothing: writes go to the log's thread, checkpoints to the blocking pool.
 
-use std::fmt;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tidings_log::Persisted;
 use tidings_log::disk::Disk;
 use tidings_log::{Checkpoint, checkpoint};
-use tidings_replica::{Input, Now, Output, Proposal, Replica as Core};
+use tidings_replica::{Input, Now, Output, Replica as Core};
 use tidings_state::State as StateMachine;
 use tidings_types::effect::Effect;
 use tidings_types::limits::TICK;
@@ -26,40 +24,12 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use crate::cluster_time::ClusterTime;
+use crate::mail::{ToDispatcher, ToPubSub, ToReplica};
 use crate::metrics::Metrics;
 use crate::timer::Timer;
+use crate::whose;
 use crate::wires::Wires;
 use crate::writing::Writing;
-use crate::{dispatcher, pubsub, whose};
-
-/// Looks at the core from outside; must be quick.
-pub(crate) type Inspection = Box<dyn FnOnce(&Core) + Send>;
-
-pub(crate) enum Msg {
-    /// All is wired: what opening the core brought forth goes out.
-    Begin,
-    Propose(Vec<Proposal>),
-    Persisted(Persisted),
-    Tick,
-    Wake,
-    CheckpointWritten { index: LogIndex },
-    Inspect(Inspection),
-}
-
-impl fmt::Debug for Msg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Begin => "Begin",
-            Self::Propose(_) => "Propose",
-            Self::Persisted(_) => "Persisted",
-            Self::Tick => "Tick",
-            Self::Wake => "Wake",
-            Self::CheckpointWritten { .. } => "CheckpointWritten",
-            Self::Inspect(_) => "Inspect",
-        };
-        f.write_str(name)
-    }
-}
 
 pub(crate) struct Replica {
     pub(crate) clock: Arc<dyn Clock>,
@@ -85,41 +55,45 @@ pub(crate) struct State {
 }
 
 impl Actor for Replica {
-    type Msg = Msg;
+    type Msg = ToReplica;
     type State = State;
     type Arguments = Begin;
 
-    async fn pre_start(&self, _: ActorRef<Msg>, begin: Begin) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToReplica>,
+        begin: Begin,
+    ) -> Result<State, ActorProcessingErr> {
         let Begin { core, outputs, writing } = begin;
         Ok(State { core, writing, outputs, timer: Timer::default() })
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<Msg>,
-        msg: Msg,
+        myself: ActorRef<ToReplica>,
+        msg: ToReplica,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let input = match msg {
-            Msg::Begin => {
-                myself.send_after(TICK, || Msg::Tick);
+            ToReplica::Begin => {
+                myself.send_after(TICK, || ToReplica::Tick);
                 self.carry_out(&myself, state);
                 return Ok(());
             }
-            Msg::Propose(proposals) => Input::Propose(proposals),
-            Msg::Persisted(persisted) => Input::Persisted(persisted),
-            Msg::Tick => {
+            ToReplica::Propose(proposals) => Input::Propose(proposals),
+            ToReplica::Persisted(persisted) => Input::Persisted(persisted),
+            ToReplica::Tick => {
                 // Armed anew only now, so that a busy actor never has two ticks before it.
-                myself.send_after(TICK, || Msg::Tick);
+                myself.send_after(TICK, || ToReplica::Tick);
                 self.metrics.log_bytes.set(state.log_bytes());
                 Input::Tick
             }
-            Msg::Wake => {
+            ToReplica::Wake => {
                 state.timer.rang();
                 Input::Wake
             }
-            Msg::CheckpointWritten { index } => Input::CheckpointWritten { index },
-            Msg::Inspect(look) => {
+            ToReplica::CheckpointWritten { index } => Input::CheckpointWritten { index },
+            ToReplica::Inspect(look) => {
                 look(&state.core);
                 return Ok(());
             }
@@ -140,36 +114,36 @@ impl Replica {
         Now { mono: self.clock.now(), wall_ms: self.clock.wall_ms() }
     }
 
-    fn carry_out(&self, myself: &ActorRef<Msg>, state: &mut State) {
+    fn carry_out(&self, myself: &ActorRef<ToReplica>, state: &mut State) {
         for output in std::mem::take(&mut state.outputs) {
             match output {
                 Output::Write(job) => state.writing.submit(job, myself),
                 Output::Applied { effects, .. } => self.applied(effects),
                 Output::Answered { token, answer } => {
-                    self.wires.to_pubsub(pubsub::Msg::Answered { token, answer });
+                    self.wires.to_pubsub(ToPubSub::Answered { token, answer });
                 }
                 Output::Taken { token } => {
                     if let Some(token) = whose::dispatched(token) {
-                        self.wires.to_dispatcher(dispatcher::Msg::Taken { token });
+                        self.wires.to_dispatcher(ToDispatcher::Taken { token });
                     }
                 }
                 Output::Refused { token, reason } => match whose::dispatched(token) {
-                    Some(token) => self.wires.to_dispatcher(dispatcher::Msg::Lost { token }),
-                    None => self.wires.to_pubsub(pubsub::Msg::Refused { token, reason }),
+                    Some(token) => self.wires.to_dispatcher(ToDispatcher::Lost { token }),
+                    None => self.wires.to_pubsub(ToPubSub::Refused { token, reason }),
                 },
                 Output::Unknown { token } => match whose::dispatched(token) {
-                    Some(token) => self.wires.to_dispatcher(dispatcher::Msg::Lost { token }),
-                    None => self.wires.to_pubsub(pubsub::Msg::Unknown { token }),
+                    Some(token) => self.wires.to_dispatcher(ToDispatcher::Lost { token }),
+                    None => self.wires.to_pubsub(ToPubSub::Unknown { token }),
                 },
                 Output::RoleChanged { is_leader, groups, topics } => {
                     info!(is_leader, "the replica's role changed");
                     self.metrics.is_leader.set(i64::from(is_leader));
                     self.metrics.elections.inc_by(u64::from(is_leader));
                     let published = Vec::new();
-                    self.wires.to_pubsub(pubsub::Msg::Applied { published, topics });
-                    self.wires.to_pubsub(pubsub::Msg::RoleChanged { is_leader });
+                    self.wires.to_pubsub(ToPubSub::Applied { published, topics });
+                    self.wires.to_pubsub(ToPubSub::RoleChanged { is_leader });
                     let groups = is_leader.then_some(groups);
-                    self.wires.to_dispatcher(dispatcher::Msg::RoleChanged { groups });
+                    self.wires.to_dispatcher(ToDispatcher::RoleChanged { groups });
                 }
                 Output::Checkpoint { index, term, membership, state, local } => {
                     let checkpoint = Pending { index, term, membership, state, local };
@@ -185,7 +159,7 @@ impl Replica {
             }
         }
         if let Some(at) = state.core.wake_at() {
-            state.timer.ring_at(at, self.clock.now(), myself, || Msg::Wake);
+            state.timer.ring_at(at, self.clock.now(), myself, || ToReplica::Wake);
         }
     }
 
@@ -202,20 +176,20 @@ impl Replica {
             }
         }
         if !published.is_empty() || !topics.is_empty() {
-            self.wires.to_pubsub(pubsub::Msg::Applied { published, topics });
+            self.wires.to_pubsub(ToPubSub::Applied { published, topics });
         }
         if !delivery.is_empty() {
-            self.wires.to_dispatcher(dispatcher::Msg::Effects(delivery));
+            self.wires.to_dispatcher(ToDispatcher::Effects(delivery));
         }
     }
 
-    fn write_checkpoint(&self, myself: &ActorRef<Msg>, pending: Pending) {
+    fn write_checkpoint(&self, myself: &ActorRef<ToReplica>, pending: Pending) {
         let (disk, myself) = (Arc::clone(&self.disk), myself.clone());
         self.core.spawn_blocking(move || {
             let index = pending.index;
             match checkpoint::write(&*disk, &pending.encode()) {
                 // It fails if the node has ended; the checkpoint is found at the next start.
-                Ok(()) => drop(myself.cast(Msg::CheckpointWritten { index })),
+                Ok(()) => drop(myself.cast(ToReplica::CheckpointWritten { index })),
                 Err(error) => error!(%error, %index, "checkpoint could not be written"),
             }
         });

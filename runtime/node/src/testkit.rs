@@ -18,7 +18,7 @@ use crate::clock::RuntimeClock;
 use crate::handle::NodeHandle;
 use crate::node::{StartError, check_services};
 use crate::replica::Begin;
-use crate::service::ServiceSpec;
+use crate::service::spec::ServiceSpec;
 use crate::wiring::{Ground, Wired, wire};
 use crate::writing::Writing;
 

@@ -21,8 +21,10 @@ impl Timer {
         myself: &ActorRef<M>,
         msg: impl FnOnce() -> M + Send + 'static,
     ) {
-        // A later ring that is under way stays: hearing twice costs less than stopping a timer.
-        if self.rings_at.is_some_and(|rings_at| rings_at <= at) {
+        // A later ring that is under way stays: hearing twice costs less than stopping a timer. One
+        // that is due does not count: its message may stand behind the one that asks now, and who
+        // hears it then has asked already.
+        if self.rings_at.is_some_and(|rings_at| now < rings_at && rings_at <= at) {
             return;
         }
         self.rings_at = Some(at);

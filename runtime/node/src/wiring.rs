@@ -22,16 +22,17 @@ use tracing::error;
 
 use crate::cluster_time::ClusterTime;
 use crate::commands::Commands;
-use crate::dispatcher::{self, Dispatcher};
+use crate::dispatcher::Dispatcher;
 use crate::groups::GroupNames;
 use crate::handle::{NodeHandle, Shared as HandleShared};
+use crate::mail::{ToDispatcher, ToPubSub, ToReplica};
 use crate::metrics::Metrics;
 use crate::publish::{OpenBatches, Publisher, Shared as PublisherShared};
-use crate::pubsub::{self, PubSub};
-use crate::replica::{self, Begin, Replica};
+use crate::pubsub::PubSub;
+use crate::replica::{Begin, Replica};
 use crate::service::registry::Registry;
+use crate::service::spec::{ServiceContext, ServiceSpec};
 use crate::service::supervisor::{self, Supervisor, Surroundings};
-use crate::service::{ServiceContext, ServiceSpec};
 use crate::stories::Stories;
 use crate::topics::TopicTable;
 use crate::wires::Wires;
@@ -61,9 +62,9 @@ impl Ground {
 /// The actors of a node.
 pub(crate) struct Wired {
     pub(crate) handle: NodeHandle,
-    replica: ActorRef<replica::Msg>,
-    pubsub: ActorRef<pubsub::Msg>,
-    dispatcher: ActorRef<dispatcher::Msg>,
+    replica: ActorRef<ToReplica>,
+    pubsub: ActorRef<ToPubSub>,
+    dispatcher: ActorRef<ToDispatcher>,
     supervisors: Vec<ActorRef<supervisor::Msg>>,
 }
 
@@ -96,7 +97,7 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
     let replica = spawn(&ground.core, replica, begin).await;
     wires.connect(replica.clone(), pubsub.clone(), dispatcher.clone());
     // Only now, or what it has to say at the start would be lost.
-    wires.to_replica(replica::Msg::Begin);
+    wires.to_replica(ToReplica::Begin);
 
     let ids = Mutex::new(IdMaker::new(SplitMix::new(rng.next_u64())));
     let publisher = Publisher::new(PublisherShared {
@@ -130,21 +131,42 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
         }),
     };
 
+    let around = Around { commands, dispatcher: dispatcher.clone(), registry, publisher };
+    let supervisors = supervise(&ground, &shared, around, &mut rng).await;
+    Wired { handle, replica, pubsub, dispatcher, supervisors }
+}
+
+/// What supervisors meet.
+struct Around {
+    commands: Commands,
+    dispatcher: ActorRef<ToDispatcher>,
+    registry: Arc<Registry>,
+    publisher: Publisher,
+}
+
+/// Spawns each service's supervisor on the user's runtime.
+async fn supervise(
+    ground: &Ground,
+    shared: &Common,
+    around: Around,
+    rng: &mut SplitMix,
+) -> Vec<ActorRef<supervisor::Msg>> {
+    let identity = ground.identity;
     let mut supervisors = Vec::new();
     for spec in &ground.services {
         let context = ServiceContext {
-            group: spec.group_on(ground.identity.node),
-            node: ground.identity.node,
+            group: spec.group_on(identity.node),
+            node: identity.node,
             data_dir: ground.data.join("services"),
-            publisher: publisher.clone(),
+            publisher: around.publisher.clone(),
         };
         let surroundings = Surroundings {
-            node: ground.identity.node,
-            incarnation: ground.identity.incarnation,
+            node: identity.node,
+            incarnation: identity.incarnation,
             clock: Arc::clone(&ground.clock),
-            commands: commands.clone(),
-            dispatcher: dispatcher.clone(),
-            registry: Arc::clone(&registry),
+            commands: around.commands.clone(),
+            dispatcher: around.dispatcher.clone(),
+            registry: Arc::clone(&around.registry),
             metrics: Arc::clone(&shared.metrics),
             context,
             seed: rng.next_u64(),
@@ -152,7 +174,7 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
         let supervisor = Supervisor { spec: spec.clone(), surroundings };
         supervisors.push(spawn(&ground.ambient, supervisor, ()).await);
     }
-    Wired { handle, replica, pubsub, dispatcher, supervisors }
+    supervisors
 }
 
 /// What several actors hold.
@@ -208,7 +230,7 @@ impl Wired {
     /// Lets handlers finish and outcomes reach the log. `false` if not all did within `wait`.
     pub(crate) async fn drain(&self, wait: Duration) -> bool {
         let (reply, idle) = tokio::sync::oneshot::channel();
-        if self.dispatcher.cast(dispatcher::Msg::Drain(reply.into())).is_err() {
+        if self.dispatcher.cast(ToDispatcher::Drain(reply.into())).is_err() {
             return false;
         }
         let is_idle = matches!(tokio::time::timeout(wait, idle).await, Ok(Ok(())));
@@ -228,7 +250,7 @@ impl Wired {
             stop(supervisor).await;
         }
         // It ends behind this message, so whoever still waits is told.
-        let _ = self.pubsub.cast(pubsub::Msg::Stop);
+        let _ = self.pubsub.cast(ToPubSub::Stop);
         let _ = self.pubsub.drain_and_wait(Some(STOP_WAIT_MAX)).await;
         stop(&self.dispatcher).await;
         stop(&self.replica).await;

@@ -23,6 +23,8 @@ mod ready;
 
 mod proposals;
 
+mod answers;
+
 mod checkpoints;
 
 mod apply;

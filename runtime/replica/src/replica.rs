@@ -25,6 +25,7 @@ use tidings_types::layout::command::Command;
 use tidings_types::limits::TICK;
 use tidings_types::offset::{LogIndex, Term};
 
+use crate::answers;
 use crate::apply::Machine;
 use crate::checkpoints::Checkpoints;
 use crate::cluster_clock::ClusterClock;
@@ -32,7 +33,7 @@ use crate::membership::Change;
 use crate::open::{OpenError, Stored, open};
 use crate::options::Options;
 use crate::port::{Damage, Input, Now, Output, Proposal, ProposeRefused};
-use crate::proposals::{Proposals, Ticket};
+use crate::proposals::Proposals;
 use crate::ready::Consensus;
 use crate::status::{Role, Status};
 
@@ -236,7 +237,7 @@ impl Replica {
                     }
                 }
                 let tickets = self.proposals.applied(place.0, place.1);
-                answer(tickets, effects, &mut self.answers);
+                answers::applied(tickets, effects, &mut self.answers);
                 self.settle_change(place, false);
                 if wants_checkpoint {
                     self.checkpoint(place, now, out);
@@ -308,18 +309,8 @@ impl Replica {
 
     /// Leadership ended, or another term began without a step in between.
     fn lose(&mut self, out: &mut Vec<Output>) {
-        let lost = self.proposals.lose();
+        answers::lost(self.proposals.lose(), out);
         self.checkpoints.lose();
-        out.extend(
-            lost.unknown.into_iter().filter_map(token).map(|token| Output::Unknown { token }),
-        );
-        let reason = ProposeRefused::NotLeader;
-        out.extend(
-            lost.refused
-                .into_iter()
-                .filter_map(token)
-                .map(|token| Output::Refused { token, reason }),
-        );
         if let Some((_, _, token)) = self.change_out.take() {
             out.push(Output::Unknown { token });
         }
@@ -352,9 +343,7 @@ impl Replica {
             let n_bytes = data.len();
             let Some(place) = self.consensus.propose(data) else {
                 // Leadership is being handed over.
-                let reason = ProposeRefused::Busy;
-                let refused = |token| Output::Refused { token, reason };
-                out.extend(sealed.tickets.into_iter().filter_map(token).map(refused));
+                answers::refused(sealed.tickets, ProposeRefused::Busy, out);
                 self.checkpoints.lose();
                 break;
             };
@@ -382,36 +371,6 @@ impl Replica {
             Input::Change { token, .. } => out.push(Output::Refused { token, reason }),
             _ => {}
         }
-    }
-}
-
-/// Tells the owners of an entry's sections.
-fn answer(tickets: Vec<Ticket>, effects: &[Effect], answers: &mut Vec<Output>) {
-    // They come in the order of their sections.
-    let mut given = effects
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Answered { section, answer } => Some((*section, answer)),
-            _ => None,
-        })
-        .peekable();
-    for (number, ticket) in (0..).zip(tickets) {
-        let answer = given.next_if(|&(section, _)| section == number).map(|(_, answer)| answer);
-        match (ticket, answer) {
-            (Ticket::Outcome(token), _) => answers.push(Output::Taken { token }),
-            // A batch has an answer of this form only if it is no batch at all.
-            (Ticket::Command(token) | Ticket::Records(token), Some(answer)) => {
-                answers.push(Output::Answered { token, answer: answer.clone() });
-            }
-            (Ticket::Command(_) | Ticket::Records(_), None) | (Ticket::Own, _) => {}
-        }
-    }
-}
-
-fn token(ticket: Ticket) -> Option<Token> {
-    match ticket {
-        Ticket::Records(token) | Ticket::Outcome(token) | Ticket::Command(token) => Some(token),
-        Ticket::Own => None,
     }
 }
 

@@ -27,14 +27,14 @@ pub struct DecodeError {
 }
 
 impl EncodeError {
-    /// For an implementation of [`Event`](crate::event::Event) by hand.
+    /// For an event type that is implemented by hand.
     pub fn new(reason: impl Display) -> Self {
         Self { reason: reason.to_string() }
     }
 }
 
 impl DecodeError {
-    /// For an implementation of [`Event`](crate::event::Event) by hand.
+    /// For an event type that is implemented by hand.
     pub fn new(reason: impl Display) -> Self {
         Self { reason: reason.to_string() }
     }

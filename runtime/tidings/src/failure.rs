@@ -97,7 +97,10 @@ mod tests {
     /// `?` must mean again and `.fatal()?` must mean never, for errors, absent values and failures.
     #[test]
     fn question_mark_is_again_and_fatal_is_never() {
-        let number = |text: &str| -> Handled { Ok(drop(text.parse::<u8>()?)) };
+        let number = |text: &str| -> Handled {
+            text.parse::<u8>()?;
+            Ok(())
+        };
         let failure = number("x").expect_err("x is no number");
         assert!(!failure.is_fatal());
         assert_eq!(format!("{failure:?}"), "again: invalid digit found in string");

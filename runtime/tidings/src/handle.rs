@@ -5,14 +5,11 @@ use std::pin::Pin;
 use tidings_delivery::session::Delivery;
 use tidings_node::service::Work;
 
-use crate::batch::{Batch, BatchCx};
-use crate::cx::Cx;
 use crate::desk::Desk;
 use crate::event::Event;
 use crate::failure::Handled;
-use crate::run::{run_batches, run_each};
 
-/// Handles one type of event: `E`, or [`Batch<E>`] for a sink that commits.
+/// Handles one type of event: `E`, or [`Batch<E>`](crate::batch::Batch) for a sink that commits.
 ///
 /// ```
 /// # use tidings::prelude::*;
@@ -32,7 +29,7 @@ use crate::run::{run_batches, run_each};
 /// - Order: events of one key come one after the other, the next one once this one has succeeded or
 ///   is a dead letter. Different keys are handled at once by as many workers as the plan says.
 /// - Idempotence: an event comes at least once. Whoever changes something outside goes by
-///   [`Cx::event_id`], which is the same at each attempt.
+///   [`Cx::event_id`](crate::cx::Cx::event_id), which is the same at each attempt.
 /// - Cancellation: at its deadline the handling is dropped at its await point, and the worker starts
 ///   anew with a fresh value, since this one may be half-changed.
 /// - A panic is a failed attempt of this event alone; the worker starts anew.
@@ -58,7 +55,7 @@ pub trait Handle<E: Input>: Sized + Send + 'static {
 pub trait Input: Sized + Send + sealed::Sealed + 'static {
     /// The type of event.
     type Event: Event;
-    /// What the handler knows of its surroundings: [`Cx`] or [`BatchCx`].
+    /// What the handler knows of its surroundings: [`Cx`](crate::cx::Cx) or [`BatchCx`](crate::batch::BatchCx).
     type Cx: Send;
 
     /// Handles all events of this type from `first` on, up to one of another type.
@@ -76,34 +73,6 @@ pub type Run<'a> = Pin<Box<dyn Future<Output = Option<Delivery>> + Send + 'a>>;
 
 /// [`Input::run`] of one type of event, for one service.
 pub type RunFn<S> = for<'a> fn(&'a mut S, &'a mut Desk, &'a mut Work, Delivery) -> Run<'a>;
-
-impl<E: Event> Input for E {
-    type Event = E;
-    type Cx = Cx;
-
-    fn run<'a, S: Handle<E>>(
-        service: &'a mut S,
-        desk: &'a mut Desk,
-        work: &'a mut Work,
-        first: Delivery,
-    ) -> Run<'a> {
-        Box::pin(run_each(service, desk, work, first))
-    }
-}
-
-impl<E: Event> Input for Batch<E> {
-    type Event = E;
-    type Cx = BatchCx;
-
-    fn run<'a, S: Handle<Batch<E>>>(
-        service: &'a mut S,
-        desk: &'a mut Desk,
-        work: &'a mut Work,
-        first: Delivery,
-    ) -> Run<'a> {
-        Box::pin(run_batches(service, desk, work, first))
-    }
-}
 
 mod sealed {
     use crate::batch::Batch;

@@ -1,4 +1,6 @@
-//! What a service needs, in one line: `use tidings::prelude::*;`
+//! What a service needs, in one line.
+//!
+//! `use tidings::prelude::*;` is meant to be written at the top of a service, star and all.
 
 pub use serde::{Deserialize, Serialize};
 pub use tidings_derive::Event;

@@ -14,9 +14,11 @@ use tidings_node::publish;
 use tidings_types::effect::Refused;
 use tidings_types::event::{ID_BYTES, NewEvent};
 use tidings_types::id::TopicId;
+use tidings_types::limits::{PUBLISH_REFUSED_PAUSE, PUBLISH_WAIT_MAX};
 use tidings_types::name::{BadName, TopicName};
 use tidings_types::offset::Offset;
 use tidings_types::retry::Retry;
+use tokio::time::{sleep, timeout};
 
 use crate::codec::EncodeError;
 use crate::event::{Event, EventId};
@@ -213,10 +215,26 @@ impl Publisher {
         topic: &'static str,
         name: &TopicName,
     ) -> Result<TopicId, PublishError> {
-        let made = self.node.topic(name).await;
-        let id = made.map_err(|source| PublishError::Topic { topic, source })?;
+        let id = match timeout(PUBLISH_WAIT_MAX, self.try_make_topic(name)).await {
+            Ok(made) => made,
+            Err(_) => Err(CommandError::NotProposed),
+        };
+        let id = id.map_err(|source| PublishError::Topic { topic, source })?;
         self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic, id);
         Ok(id)
+    }
+
+    /// While there is no leader, as right after the start, the event waits for its topic as it would
+    /// wait for its place in it. Making a topic twice makes it once, so it can be asked for again.
+    async fn try_make_topic(&self, name: &TopicName) -> Result<TopicId, CommandError> {
+        loop {
+            match self.node.topic(name).await {
+                Err(CommandError::NotProposed | CommandError::Unknown) => {
+                    sleep(PUBLISH_REFUSED_PAUSE).await;
+                }
+                made => return made,
+            }
+        }
     }
 }
 

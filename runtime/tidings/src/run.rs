@@ -17,10 +17,38 @@ use crate::desk::Desk;
 use crate::emit::Emitted;
 use crate::event::Event;
 use crate::failure::{Failure, Handled};
-use crate::handle::Handle;
+use crate::handle::{Handle, Input, Run};
+
+impl<E: Event> Input for E {
+    type Event = E;
+    type Cx = Cx;
+
+    fn run<'a, S: Handle<E>>(
+        service: &'a mut S,
+        desk: &'a mut Desk,
+        work: &'a mut Work,
+        first: Delivery,
+    ) -> Run<'a> {
+        Box::pin(run_each(service, desk, work, first))
+    }
+}
+
+impl<E: Event> Input for Batch<E> {
+    type Event = E;
+    type Cx = BatchCx;
+
+    fn run<'a, S: Handle<Self>>(
+        service: &'a mut S,
+        desk: &'a mut Desk,
+        work: &'a mut Work,
+        first: Delivery,
+    ) -> Run<'a> {
+        Box::pin(run_batches(service, desk, work, first))
+    }
+}
 
 /// One event after the other.
-pub(crate) async fn run_each<E: Event, S: Handle<E>>(
+async fn run_each<E: Event, S: Handle<E>>(
     service: &mut S,
     desk: &mut Desk,
     work: &mut Work,
@@ -49,7 +77,7 @@ pub(crate) async fn run_each<E: Event, S: Handle<E>>(
 }
 
 /// As many at once as wait.
-pub(crate) async fn run_batches<E: Event, S: Handle<Batch<E>>>(
+async fn run_batches<E: Event, S: Handle<Batch<E>>>(
     service: &mut S,
     desk: &mut Desk,
     work: &mut Work,

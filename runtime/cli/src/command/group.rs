@@ -1,7 +1,6 @@
 //! `tidings group`: list and show groups.
 
 use clap::Subcommand;
-use serde::Deserialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -21,11 +20,6 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Deserialize)]
-struct Groups {
-    groups: Vec<GroupInfo>,
-}
-
 const HEADER: [&str; 8] =
     ["GROUP", "STATE", "WORKERS", "RESTARTS", "LAG", "RETRYING", "DEAD", "TOPICS"];
 const MAILBOX_HEADER: [&str; 5] = ["TOPIC", "FLOOR", "END", "LAG", "RETRYING"];
@@ -35,7 +29,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     let (server, output) = (context.server()?, &context.output);
     match command {
         Command::Ls => {
-            let Groups { groups } = server.get("/v1/groups").await?;
+            let groups: Vec<GroupInfo> = server.get("/v1/groups").await?;
             output.list(&groups, &HEADER, cells)?;
             match groups.iter().find(|group| group.dead > 0) {
                 Some(group) => output.next(&[&format!("tidings dead ls --group {}", group.name)]),

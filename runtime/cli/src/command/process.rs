@@ -1,7 +1,7 @@
 //! What the commands that run a node share: runtime, logging, readiness, the end.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use tidings::node::Running;
@@ -36,7 +36,11 @@ pub(crate) fn start_logging(loaded: &Loaded, level_else: &str) -> Result<(), Fai
         let reason = format!("{directives:?} is no level and no directive: {error}");
         ConfigError { problems: vec![Problem::BadValue { origin, key: "log.level", reason }] }
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let mut subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if !io::stderr().is_terminal() {
+        // On a terminal NO_COLOR decides.
+        subscriber = subscriber.with_ansi(false);
+    }
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

@@ -1,7 +1,6 @@
 //! `tidings topic`: list, show and create topics.
 
 use clap::Subcommand;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::context::Context;
@@ -27,11 +26,6 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Deserialize)]
-struct Topics {
-    topics: Vec<TopicInfo>,
-}
-
 const HEADER: [&str; 5] = ["TOPIC", "EVENTS", "START", "END", "GROUPS"];
 
 /// Runs the command.
@@ -39,7 +33,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     let (server, output) = (context.server()?, &context.output);
     match command {
         Command::Ls => {
-            let Topics { topics } = server.get("/v1/topics").await?;
+            let topics: Vec<TopicInfo> = server.get("/v1/topics").await?;
             output.list(&topics, &HEADER, cells)?;
             if topics.is_empty() {
                 output.say("no topics yet: a service creates those it reads");

@@ -14,10 +14,11 @@ use tidings_types::limits::{
 };
 
 use crate::dispatcher::group::Group;
-use crate::dispatcher::mailbox::Fresh;
+use crate::dispatcher::mailbox::{Fresh, Mailbox};
 use crate::dispatcher::port::{Output, Pause, ReadResult, Story};
 use crate::dispatcher::proposals::Step;
-use crate::dispatcher::tracked::{Arrival, TrackId};
+use crate::dispatcher::queues::Which;
+use crate::dispatcher::tracked::{Arrival, Table, TrackId, Tracked};
 use crate::session::Delivery;
 
 /// Events that are pulled from one mailbox before the next one has its turn.
@@ -67,7 +68,8 @@ impl Group {
     }
 
     fn room(&self) -> usize {
-        let n_waiting = self.table.n_waiting();
+        // Redriven events are bounded among the dead letters.
+        let n_waiting = self.table.n_waiting() - self.table.n_redriven();
         let n_holdable = self.table.n_held() + n_waiting + self.table.n_out();
         let to_wait = GROUP_WAITING_EVENTS_MAX.saturating_sub(n_waiting);
         to_wait.min(GROUP_HELD_EVENTS_MAX.saturating_sub(n_holdable))
@@ -121,7 +123,8 @@ impl Group {
 
     fn track(&mut self, mailbox_idx: u32, fresh: Fresh) {
         let Fresh { offset, event, attempts, retry_at_ms } = fresh;
-        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms };
+        let is_redriven = false;
+        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven };
         let id = self.arrive(arrival);
         self.mailbox_mut(mailbox_idx).window.insert(offset, id);
     }
@@ -192,16 +195,14 @@ impl Group {
 
     /// Hands out what can be. Says whether anything went.
     pub(super) fn deliver(&mut self, step: &mut Step<'_>) -> bool {
-        if self.outbox.is_full {
-            return false;
-        }
         let mut n_delivered = 0;
         let mut n_without_room = 0;
         while self.lanes.has_ready() && n_without_room < self.workers.len() {
             let worker_idx = self.worker_idx % self.workers.len();
             self.worker_idx = worker_idx + 1;
             let worker = self.workers.get(worker_idx).expect("just taken modulo their number");
-            let room = worker.room().min(self.table.n_confirmable());
+            let n_confirmable = self.table.n_confirmable(self.outbox.is_full);
+            let room = worker.room().min(n_confirmable);
             if room == 0 {
                 n_without_room += 1;
                 continue;
@@ -214,6 +215,7 @@ impl Group {
 
     fn deliver_to(&mut self, worker_idx: usize, room: usize, step: &mut Step<'_>) -> usize {
         let worker = self.workers.get(worker_idx).expect("the caller has seen it").id;
+        let which = if self.outbox.is_full { Which::Redriven } else { Which::All };
         let mut deliveries = Vec::with_capacity(room.min(self.table.n_waiting().max(1)));
         let mut ids = Vec::with_capacity(deliveries.capacity());
         let mut n_bytes = 0;
@@ -221,23 +223,25 @@ impl Group {
         while !is_full && ids.len() < room {
             let Some((lane, lane_epoch)) = self.lanes.next_ready() else { break };
             let n_before = ids.len();
-            while let Some(id) = self.queues.front(lane, &mut self.table, step.now_ms) {
-                let n_more = self.size_of(id);
+            let (table, now_ms) = (&mut self.table, step.now_ms);
+            while let Some(front) = self.queues.front(lane, table, now_ms, which) {
+                let n_more = size_of(front.id, table);
                 is_full =
                     ids.len() == room || (!ids.is_empty() && DELIVERY_BYTES_MAX < n_bytes + n_more);
                 if is_full {
                     break;
                 }
                 n_bytes += n_more;
-                self.queues.take_front(lane, id, &mut self.table);
-                self.table.get_mut(id).lane_epoch = lane_epoch;
-                deliveries.push(self.delivery(id));
-                ids.push(id);
+                self.queues.take(lane, front, table);
+                let tracked = table.get_mut(front.id);
+                tracked.lane_epoch = lane_epoch;
+                deliveries.push(delivery(tracked, &self.mailboxes));
+                ids.push(front.id);
             }
             if n_before < ids.len() {
                 self.lanes.lend(lane, worker, ids.len() - n_before);
-            } else {
-                self.want(lane);
+            } else if is_full {
+                self.lanes.want(lane);
             }
         }
         let n_delivered = ids.len();
@@ -249,20 +253,20 @@ impl Group {
         }
         n_delivered
     }
+}
 
-    fn size_of(&self, id: TrackId) -> usize {
-        let event = self.table.get(id).event.as_ref();
-        event.expect("what waits has its event").encoded_bytes()
-    }
+fn size_of(id: TrackId, table: &Table) -> usize {
+    let event = table.get(id).event.as_ref();
+    event.expect("what waits has its event").encoded_bytes()
+}
 
-    fn delivery(&self, id: TrackId) -> Delivery {
-        let tracked = self.table.get(id);
-        Delivery {
-            topic: self.topic_of(id),
-            offset: tracked.offset,
-            lane_epoch: tracked.lane_epoch,
-            attempt: tracked.attempts.saturating_add(1),
-            event: tracked.event.clone().expect("what waits has its event"),
-        }
+fn delivery(tracked: &Tracked, mailboxes: &[Mailbox]) -> Delivery {
+    let mailbox = mailboxes.get(tracked.mailbox_idx as usize);
+    Delivery {
+        topic: mailbox.expect("mailboxes are never taken away").topic,
+        offset: tracked.offset,
+        lane_epoch: tracked.lane_epoch,
+        attempt: tracked.attempts.saturating_add(1),
+        event: tracked.event.clone().expect("what waits has its event"),
     }
 }

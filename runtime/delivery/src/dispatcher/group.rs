@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidings_types::effect::{GroupSnapshot, MailboxSnapshot, Redriven};
+use tidings_types::effect::{GroupSnapshot, LaneOwner, MailboxSnapshot, Redriven};
 use tidings_types::id::{GroupId, NodeId, TopicId};
 use tidings_types::layout::command::DeadLetter;
 use tidings_types::layout::records::Records;
@@ -130,6 +130,14 @@ impl Group {
                 None => self.redrive(redriven),
             }
         }
+        self.recall_turns(now_ms);
+        self.want_all();
+    }
+
+    /// Lanes have moved.
+    pub(super) fn lanes_moved(&mut self, lanes: &[LaneOwner], now_ms: u64) {
+        self.lanes.moved(lanes);
+        self.recall_turns(now_ms);
         self.want_all();
     }
 
@@ -160,7 +168,7 @@ impl Group {
         }
     }
 
-    /// A dead letter goes back into delivery, behind all that waits in its lane.
+    /// A dead letter goes back into delivery.
     pub(super) fn redrive(&mut self, redriven: &Redriven) {
         let &Redriven { topic, offset, attempts, retry_at_ms, .. } = redriven;
         let records = Records::parse(redriven.records.clone());
@@ -171,7 +179,8 @@ impl Group {
         if self.redriven.contains_key(&(topic, offset)) {
             return;
         }
-        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms };
+        let is_redriven = true;
+        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven };
         let id = self.arrive(arrival);
         self.redriven.insert((topic, offset), id);
     }
@@ -179,8 +188,9 @@ impl Group {
     /// A new event waits in its lane.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
         let lane = Lane::of(arrival.event.key_hash);
+        let is_redriven = arrival.is_redriven;
         let id = self.table.arrive(arrival);
-        self.queues.push(lane, id);
+        self.queues.push(lane, id, is_redriven);
         self.lanes.want(lane);
         id
     }

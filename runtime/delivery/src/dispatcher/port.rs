@@ -164,7 +164,7 @@ pub enum Story {
 pub enum Pause {
     /// So many events wait out a back-off that it reads no more until some are through.
     TooManyHeld,
-    /// No dead letter can be added: it hands out nothing until some are redriven or dropped.
+    /// No dead letter can be added: it hands out redriven events only, until some succeed.
     DeadLettersFull,
     /// Events cannot be read; it goes on trying.
     ReadFailed {

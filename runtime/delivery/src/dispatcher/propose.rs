@@ -92,6 +92,18 @@ impl Group {
         step.propose(self.id, Kept::Turn(kept), proposed.encode());
     }
 
+    /// Lanes have moved: turns of those that left us cannot count, so their events wait again. At
+    /// once, because later events of their keys wait too and must not be first.
+    pub(super) fn recall_turns(&mut self, now_ms: u64) {
+        for kept in std::mem::take(&mut self.outbox.turns) {
+            let Some(id) = self.find_turn(&kept) else { continue };
+            match self.epoch_of(id, kept.turn.lane_epoch) {
+                Some(_) => self.outbox.turns.push_back(kept),
+                None => self.give_back(id, now_ms),
+            }
+        }
+    }
+
     fn propose_letter(&mut self, letter: DeadLetter, step: &mut Step<'_>) {
         let Some(id) = self.find_dying(&letter) else { return };
         let Some(lane_epoch) = self.epoch_of(id, letter.lane_epoch) else {

@@ -1,7 +1,8 @@
 //! The events that wait, by lane, and the keys that are blocked.
 //!
 //! ```text
-//!   lane:  returned ─▶ fifo ─▶ handed out        (returned goes first: it was handed out before)
+//!   lane:  redriven ─┐
+//!          returned ─┴▶ fifo ─▶ handed out      (what returned was handed out before)
 //!   blocked key:  front │ held │ held …          (in the order of arrival)
 //!                   └ failing, in back-off, due, tried once more alone, or dying
 //! ```
@@ -9,6 +10,9 @@
 //! Invariant: of one key, all that is out, blocked or returned arrived before all that is in the
 //! fifo. A key is blocked from the failure of an event until that event has succeeded or its dead
 //! letter is committed; only the event itself is tried meanwhile. Other keys of the lane go on.
+//!
+//! Redriven events go before what waits, so behind their key's current event. They may pass one
+//! that is dying: it has its outcome, and perhaps waits for the room that they make.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -30,15 +34,36 @@ pub(super) struct Queues {
 struct LaneQueue {
     fifo: VecDeque<TrackId>,
     returned: Vec<TrackId>,
+    /// In the order in which they were redriven.
+    redriven: VecDeque<TrackId>,
     blocked: BTreeMap<u64, VecDeque<TrackId>>,
     /// Keys whose front may be tried again.
     due: VecDeque<u64>,
 }
 
-impl LaneQueue {
-    fn has_work(&self) -> bool {
-        !self.fifo.is_empty() || !self.returned.is_empty() || !self.due.is_empty()
-    }
+/// What a lane hands out next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Front {
+    pub(super) id: TrackId,
+    from: From,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// The front of a blocked key that may be tried again.
+    Due,
+    Redriven {
+        idx: usize,
+    },
+    Fifo,
+}
+
+/// What may be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    /// There is no room for dead letters, and only these make some.
+    Redriven,
 }
 
 impl Queues {
@@ -47,9 +72,10 @@ impl Queues {
         Self { lanes, timers: BinaryHeap::new() }
     }
 
-    /// A new event waits behind all others of its lane.
-    pub(super) fn push(&mut self, lane: Lane, id: TrackId) {
-        self.lane_mut(lane).fifo.push_back(id);
+    /// A new event waits behind all others of its lane, or of the redriven ones.
+    pub(super) fn push(&mut self, lane: Lane, id: TrackId, is_redriven: bool) {
+        let queue = self.lane_mut(lane);
+        if is_redriven { queue.redriven.push_back(id) } else { queue.fifo.push_back(id) }
     }
 
     /// The lane has something that could be handed out.
@@ -61,11 +87,23 @@ impl Queues {
     ///
     /// Clears away what is in front of it: events that are settled meanwhile, and those that are
     /// held up by their key, which move behind it. Only for a lane of which nothing is out.
-    pub(super) fn front(&mut self, lane: Lane, table: &mut Table, now_ms: u64) -> Option<TrackId> {
-        self.lane_mut(lane).take_back_returned(table);
-        if let Some(id) = self.due_front(lane, table, now_ms) {
-            return Some(id);
+    pub(super) fn front(
+        &mut self,
+        lane: Lane,
+        table: &mut Table,
+        now_ms: u64,
+        which: Which,
+    ) -> Option<Front> {
+        let due = self.lane_mut(lane).due_front(table, now_ms, which);
+        let front = due.or_else(|| self.redriven_front(lane, table, now_ms));
+        if front.is_some() || which == Which::Redriven {
+            return front;
         }
+        self.lane_mut(lane).take_back_returned(table);
+        self.fifo_front(lane, table, now_ms)
+    }
+
+    fn fifo_front(&mut self, lane: Lane, table: &mut Table, now_ms: u64) -> Option<Front> {
         loop {
             let queue = self.lane_mut(lane);
             let id = *queue.fifo.front()?;
@@ -81,42 +119,52 @@ impl Queues {
                 table.move_to(id, Stage::Held);
             } else if now_ms < retry_at_ms {
                 queue.fifo.pop_front();
-                self.block(id, Stage::Held, table);
-                self.timers.push(Reverse((retry_at_ms, key_hash)));
+                self.rest(id, table);
             } else {
-                return Some(id);
+                return Some(Front { id, from: From::Fifo });
             }
         }
+    }
+
+    fn redriven_front(&mut self, lane: Lane, table: &mut Table, now_ms: u64) -> Option<Front> {
+        let mut idx = 0;
+        loop {
+            let queue = self.lane_mut(lane);
+            let id = *queue.redriven.get(idx)?;
+            let tracked = table.get(id);
+            let blocking = queue.blocked.get(&tracked.key_hash).and_then(VecDeque::front);
+            let blocking = blocking.map(|&front| table.get(front).stage());
+            if tracked.is_settled {
+                queue.redriven.remove(idx);
+                table.forget(id);
+            } else if blocking.is_some_and(|stage| stage != Stage::Dying) {
+                idx += 1;
+            } else if now_ms < tracked.retry_at_ms {
+                queue.redriven.remove(idx);
+                self.rest(id, table);
+            } else {
+                return Some(Front { id, from: From::Redriven { idx } });
+            }
+        }
+    }
+
+    /// The event blocks its key until its back-off ends.
+    fn rest(&mut self, id: TrackId, table: &mut Table) {
+        self.block(id, Stage::Held, table);
+        let tracked = table.get(id);
+        self.timers.push(Reverse((tracked.retry_at_ms, tracked.key_hash)));
     }
 
     /// Takes what [`front`](Self::front) has just shown.
-    pub(super) fn take_front(&mut self, lane: Lane, id: TrackId, table: &mut Table) {
+    pub(super) fn take(&mut self, lane: Lane, front: Front, table: &mut Table) {
         let queue = self.lane_mut(lane);
-        if queue.due.is_empty() {
-            let front = queue.fifo.pop_front();
-            assert_eq!(front, Some(id), "what is taken was shown");
-        } else {
+        match front.from {
             // It stays in front of its key.
-            queue.due.pop_front();
+            From::Due => drop(queue.due.pop_front()),
+            From::Redriven { idx } => drop(queue.redriven.remove(idx)),
+            From::Fifo => drop(queue.fifo.pop_front()),
         }
-        table.move_to(id, Stage::Out);
-    }
-
-    /// The first key whose front may be tried again.
-    fn due_front(&mut self, lane: Lane, table: &Table, now_ms: u64) -> Option<TrackId> {
-        let queue = self.lane_mut(lane);
-        while let Some(key_hash) = queue.due.front() {
-            let front = queue.blocked.get(key_hash).and_then(VecDeque::front);
-            let is_due = |id: &TrackId| {
-                let tracked = table.get(*id);
-                tracked.stage() == Stage::Held && tracked.retry_at_ms <= now_ms
-            };
-            if let Some(&id) = front.filter(|id| is_due(id)) {
-                return Some(id);
-            }
-            queue.due.pop_front();
-        }
-        None
+        table.move_to(front.id, Stage::Out);
     }
 
     /// An event comes back without an attempt.
@@ -127,8 +175,7 @@ impl Queues {
             self.block(id, Stage::Held, table);
             self.look_at_key(lane, key_hash, table, now_ms);
         } else {
-            table.move_to(id, Stage::Waiting);
-            self.lane_mut(lane).returned.push(id);
+            self.lane_mut(lane).wait_again(id, table);
         }
     }
 
@@ -182,8 +229,7 @@ impl Queues {
         } else {
             let key = queue.blocked.remove(&key_hash).expect("just seen");
             for id in key {
-                table.move_to(id, Stage::Waiting);
-                queue.returned.push(id);
+                queue.wait_again(id, table);
             }
         }
     }
@@ -211,6 +257,47 @@ impl Queues {
 }
 
 impl LaneQueue {
+    fn has_work(&self) -> bool {
+        let is_idle = self.fifo.is_empty() && self.returned.is_empty();
+        !is_idle || !self.redriven.is_empty() || !self.due.is_empty()
+    }
+
+    /// The first key whose front may be tried again. Keys of which that is no longer true leave.
+    fn due_front(&mut self, table: &Table, now_ms: u64, which: Which) -> Option<Front> {
+        let mut n_left = self.due.len();
+        while 0 < n_left {
+            n_left -= 1;
+            let &key_hash = self.due.front()?;
+            let front = self.blocked.get(&key_hash).and_then(VecDeque::front);
+            let is_due = |id: &TrackId| {
+                let tracked = table.get(*id);
+                tracked.stage() == Stage::Held && tracked.retry_at_ms <= now_ms
+            };
+            let Some(&id) = front.filter(|id| is_due(id)) else {
+                self.due.pop_front();
+                continue;
+            };
+            if which == Which::All || table.get(id).is_redriven {
+                return Some(Front { id, from: From::Due });
+            }
+            self.due.rotate_left(1);
+        }
+        None
+    }
+
+    /// An event that was taken waits again.
+    fn wait_again(&mut self, id: TrackId, table: &mut Table) {
+        table.move_to(id, Stage::Waiting);
+        let tracked = table.get(id);
+        if tracked.is_redriven {
+            let is_before = |&other: &TrackId| table.get(other).order < tracked.order;
+            let idx = self.redriven.partition_point(is_before);
+            self.redriven.insert(idx, id);
+        } else {
+            self.returned.push(id);
+        }
+    }
+
     /// What came back goes first, in the order in which it arrived.
     fn take_back_returned(&mut self, table: &Table) {
         if self.returned.is_empty() {

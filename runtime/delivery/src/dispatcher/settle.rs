@@ -46,6 +46,8 @@ impl Group {
         while let Some((&place, &id)) = self.redriven.range((topic, start)..(topic, end)).next() {
             self.redriven.remove(&place);
             self.let_go(id, now_ms);
+            // It has given its room to others, perhaps.
+            self.outbox.letters_after_ms = 0;
         }
     }
 
@@ -124,8 +126,10 @@ impl Group {
                 match self.table.get(id).stage() {
                     Stage::Failing | Stage::Dying => self.hold(id, step.now_ms),
                     // Only a turn is refused by its lane, and it has kept its event.
-                    Stage::Done => self.give_back(id, step.now_ms),
-                    Stage::Waiting | Stage::Held | Stage::Out => {}
+                    Stage::Done if self.table.get(id).event.is_some() => {
+                        self.give_back(id, step.now_ms);
+                    }
+                    Stage::Done | Stage::Waiting | Stage::Held | Stage::Out => {}
                 }
             }
             OutcomeRefused::DeadLettersFull => {
@@ -139,11 +143,6 @@ impl Group {
         }
     }
 
-    /// There is room for dead letters, perhaps.
-    pub(super) const fn try_letters(&mut self) {
-        self.outbox.letters_after_ms = 0;
-    }
-
     /// A dead letter was added, so there is room.
     pub(super) const fn letter_committed(&mut self) {
         self.outbox.has_room = true;
@@ -155,6 +154,7 @@ impl Group {
         let has_letters = !self.outbox.letters.is_empty() || 0 < self.outbox.n_letters_out;
         if self.outbox.is_full && (self.outbox.has_room || !has_letters) {
             self.outbox.is_full = false;
+            self.want_all();
             let (group, why) = (self.id, Pause::DeadLettersFull);
             step.out.push(Output::Told(Story::Resumed { group, why }));
         }

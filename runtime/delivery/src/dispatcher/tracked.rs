@@ -14,7 +14,7 @@ use tidings_types::limits::GROUP_UNCONFIRMED_EVENTS_MAX;
 use tidings_types::offset::{Lane, LaneEpoch, Offset};
 
 /// The place of an event in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TrackId(u32);
 
 /// Where an event is on its way.
@@ -42,8 +42,10 @@ pub(super) struct Tracked {
     /// Dropped once it succeeded.
     pub(super) event: Option<Event>,
     pub(super) key_hash: u64,
-    /// Counts up in the order of arrival: the order per key.
+    /// Counts up in the order of arrival: the order per key. Redriven events come before all others
+    /// that wait.
     pub(super) order: u64,
+    pub(super) is_redriven: bool,
     pub(super) offset: Offset,
     /// Which mailbox of the group.
     pub(super) mailbox_idx: u32,
@@ -76,7 +78,11 @@ pub(super) struct Arrival {
     pub(super) mailbox_idx: u32,
     pub(super) attempts: u32,
     pub(super) retry_at_ms: u64,
+    pub(super) is_redriven: bool,
 }
+
+/// Orders from here on are of events that are not redriven.
+const FIRST_ORDER: u64 = 1 << 63;
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -84,17 +90,21 @@ pub(super) struct Table {
     rows: Vec<Option<Tracked>>,
     free: Vec<TrackId>,
     n_arrived: u64,
+    /// Of those that wait.
+    n_redriven: usize,
     counts: [usize; N_STAGES],
 }
 
 impl Table {
     /// A new event waits.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
-        let Arrival { event, offset, mailbox_idx, attempts, retry_at_ms } = arrival;
+        let Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven } = arrival;
+        let first_order = if is_redriven { 0 } else { FIRST_ORDER };
         let tracked = Tracked {
             key_hash: event.key_hash,
             event: Some(event),
-            order: self.n_arrived,
+            order: first_order + self.n_arrived,
+            is_redriven,
             offset,
             mailbox_idx,
             attempts,
@@ -104,6 +114,7 @@ impl Table {
             stage: Stage::Waiting,
         };
         self.n_arrived += 1;
+        self.n_redriven += usize::from(is_redriven);
         *self.count_mut(Stage::Waiting) += 1;
         if let Some(id) = self.free.pop() {
             let row = self.rows.get_mut(id.0 as usize).expect("a free row is a row");
@@ -120,6 +131,8 @@ impl Table {
         let row = self.rows.get_mut(id.0 as usize).expect("an id is of this table");
         let tracked = row.take().expect("an id is forgotten once");
         *self.count_mut(tracked.stage) -= 1;
+        let was_waiting = tracked.is_redriven && tracked.stage == Stage::Waiting;
+        self.n_redriven -= usize::from(was_waiting);
         self.free.push(id);
     }
 
@@ -136,6 +149,10 @@ impl Table {
     pub(super) fn move_to(&mut self, id: TrackId, stage: Stage) {
         let tracked = self.get_mut(id);
         let before = std::mem::replace(&mut tracked.stage, stage);
+        if tracked.is_redriven {
+            self.n_redriven += usize::from(stage == Stage::Waiting);
+            self.n_redriven -= usize::from(before == Stage::Waiting);
+        }
         *self.count_mut(before) -= 1;
         *self.count_mut(stage) += 1;
     }
@@ -163,9 +180,16 @@ impl Table {
         self.count(Stage::Done) + self.count(Stage::Dying) + self.count(Stage::Failing)
     }
 
-    /// How many more may be handed out.
-    pub(super) const fn n_confirmable(&self) -> usize {
-        GROUP_UNCONFIRMED_EVENTS_MAX.saturating_sub(self.n_unconfirmed())
+    /// Redriven events that wait.
+    pub(super) const fn n_redriven(&self) -> usize {
+        self.n_redriven
+    }
+
+    /// How many more may be handed out. Dead letters that there is no room for do not count: what
+    /// makes room must go out.
+    pub(super) const fn n_confirmable(&self, has_no_room: bool) -> usize {
+        let n_stuck = if has_no_room { self.count(Stage::Dying) } else { 0 };
+        GROUP_UNCONFIRMED_EVENTS_MAX.saturating_sub(self.n_unconfirmed() - n_stuck)
     }
 
     const fn count(&self, stage: Stage) -> usize {

@@ -85,3 +85,46 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidings_types::id::TopicId;
+    use tidings_types::offset::{LaneEpoch, Offset};
+
+    use super::*;
+    use crate::session::{Outcome, Verdict};
+
+    fn run_batch(worker: &mut Worker, batch: u64, took: Duration) -> usize {
+        let n_events = worker.room();
+        let batch = BatchId::new(batch);
+        worker.hand_out(batch, vec![TrackId::default(); n_events]);
+        let outcome = Outcome {
+            topic: TopicId::new(1),
+            offset: Offset::ZERO,
+            lane_epoch: LaneEpoch::ZERO,
+            attempt: 1,
+            verdict: Verdict::Done,
+            took,
+        };
+        let outcomes = vec![outcome; n_events];
+        let report = Report { batch, outcomes, is_last: true, took };
+        assert_eq!(worker.take_reported(&report).map(|ids| ids.len()), Some(n_events));
+        assert_eq!(worker.take_reported(&report), None);
+        n_events
+    }
+
+    /// The window must open while batches are quick, close when they are slow, and never be 0.
+    #[test]
+    fn window_follows_the_batches() {
+        let mut worker = Worker::new(WorkerId::new(1));
+        let quick = Duration::from_millis(1);
+        let sizes: Vec<_> = (0..9).map(|n| run_batch(&mut worker, n, quick)).collect();
+        assert_eq!(sizes, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        assert_eq!(worker.window, WORKER_WINDOW_EVENTS);
+        let slow = Duration::from_millis(200);
+        let sizes: Vec<_> = (10..20).map(|n| run_batch(&mut worker, n, slow)).collect();
+        assert_eq!(sizes, [64, 64, 64, 32, 16, 8, 4, 2, 1, 1]);
+    }
+}

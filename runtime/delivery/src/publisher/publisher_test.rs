@@ -299,7 +299,10 @@ impl World {
     /// Everything works: all that departed must end, by the wake-ups that were asked for.
     fn settle(&mut self) {
         for _ in 0..100 {
+            let mut n_moves = 0;
             while self.wire.len() + self.limbo.len() + self.log.len() + self.answers.len() > 0 {
+                n_moves += 1;
+                assert!(n_moves < 1_000, "proposals go round and round");
                 self.propose(Fate::Logged);
                 self.log.extend(self.limbo.pop_front());
                 self.apply();
@@ -408,6 +411,10 @@ proptest! {
         for op in ops {
             world.run(op);
         }
+        if world.publisher.is_led {
+            // What was lost must be noticed without a new leader, too.
+            world.settle();
+        }
         world.heal();
         world.check();
     }
@@ -448,6 +455,51 @@ fn departures_are_bounded() {
     }
     assert_eq!(world.publisher.n_out(), 7);
     assert!(!world.publisher.may_depart(&next(true), world.now));
+}
+
+/// A lost answer must be asked for again while the callers wait, and ever more rarely after that.
+#[test]
+fn lost_answers_are_asked_for_again() {
+    let mut world = World::led();
+    world.depart_now();
+    let start = world.now;
+    let mut asked = Vec::new();
+    while asked.len() < 7 {
+        if world.wire.pop_front().is_some() {
+            asked.push((world.now - start).as_secs());
+        }
+        let at = world.wake_at.expect("there is a time to ask again");
+        world.pass(at.saturating_sub(world.now));
+    }
+    assert_eq!(asked, [0, 1, 3, 7, 15, 23, 31]);
+    assert_eq!(world.result(0), Some(&Err(PublishError::Unknown)));
+    world.settle();
+    assert_eq!(world.stored, [0]);
+}
+
+/// A gap must be closed at once and not by the timer, and each batch be sent again once only: the
+/// batches behind the lost one must not circle meanwhile, for each round is a write to the log.
+#[test]
+fn gap_is_closed_at_once() {
+    let mut world = World::led();
+    world.depart_now();
+    world.settle();
+    (0..3).for_each(|_| world.depart_now());
+    world.run(Op::Propose(Fate::Lost));
+    world.limbo.clear();
+    for _ in 0..2 {
+        world.run(Op::Propose(Fate::Logged));
+        world.run(Op::Apply);
+    }
+    world.run(Op::Answer(Delivery::Once));
+    assert_eq!(world.sequences_on_wire(), [1, 2]);
+    world.run(Op::Answer(Delivery::Once));
+    assert_eq!(world.sequences_on_wire(), [1, 2, 3]);
+    let before = world.now;
+    world.settle();
+    world.check();
+    assert_eq!(world.now, before);
+    assert_eq!(world.publisher.n_proposals, 7);
 }
 
 /// A new leader must get everything without an answer again, in order and under the same numbers.
@@ -566,6 +618,27 @@ fn resent_batch_of_a_forgotten_producer_is_unknown() {
     world.check();
     assert_eq!(world.result(1), Some(&Err(PublishError::Unknown)));
     assert_eq!(world.stored, [0, 1, 2]);
+}
+
+/// A batch whose answer is lost must not be sent again when the log may have forgotten its number.
+#[test]
+fn old_batch_is_given_up() {
+    let mut world = World::led();
+    world.depart_now();
+    world.run(Op::Propose(Fate::Logged));
+    world.run(Op::Apply);
+    world.run(Op::Answer(Delivery::Lost));
+    world.step(Input::LeaderIs(false));
+    let before = world.publisher.producer();
+    world.pass(PRODUCER_IDLE_MAX);
+    world.known.clear();
+    world.step(Input::LeaderIs(true));
+    world.depart_now();
+    world.settle();
+    world.check();
+    assert_eq!(world.result(0), Some(&Err(PublishError::Unknown)));
+    assert_ne!(world.publisher.producer(), before);
+    assert_eq!(world.stored, [0, 1]);
 }
 
 /// At the end of the node everyone must be told, truly.

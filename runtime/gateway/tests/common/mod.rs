@@ -3,8 +3,6 @@
 //! The client blocks its own thread and shares none with the node, so that a test can block all
 //! the threads of the services and still ask.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helper may panic")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

@@ -161,7 +161,8 @@ impl MemoryDisk {
     pub fn put(&self, path: &str, at: u64, bytes: &[u8]) {
         let file = {
             let mut names = lock(&self.names);
-            let fresh = || Arc::new(MemoryFile { content: Mutex::default(), knobs: self.knobs.clone() });
+            let fresh =
+                || Arc::new(MemoryFile { content: Mutex::default(), knobs: self.knobs.clone() });
             let file = names.cached.entry(path.to_owned()).or_insert_with(fresh).clone();
             names.durable.insert(path.to_owned(), file.clone());
             file

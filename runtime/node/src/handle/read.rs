@@ -88,10 +88,7 @@ impl NodeHandle {
 
 /// The events of these blocks at `from` and after. A malformed one ends its block: the crc of its
 /// section was checked when it was read, so there is none.
-pub(super) fn events_from(
-    blocks: &[Block],
-    from: Offset,
-) -> impl Iterator<Item = (Offset, Event)> {
+pub(super) fn events_from(blocks: &[Block], from: Offset) -> impl Iterator<Item = (Offset, Event)> {
     let of_block = move |block: &Block| {
         let first = block.placed.first;
         let numbered = (0..).zip(block.records.events());

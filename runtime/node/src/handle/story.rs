@@ -156,9 +156,8 @@ impl NodeHandle {
 type Standings = Vec<(tidings_types::id::GroupId, String, Standing)>;
 
 fn standings(state: &State, topic: TopicId, offset: Offset) -> Standings {
-    let readers = state.groups().filter(|group| {
-        group.mailboxes.iter().any(|mailbox| mailbox.topic == topic)
-    });
+    let readers =
+        state.groups().filter(|group| group.mailboxes.iter().any(|mailbox| mailbox.topic == topic));
     let standing = |group: tidings_state::GroupView| {
         (group.id, group.name.to_string(), state.standing(group.id, topic, offset))
     };

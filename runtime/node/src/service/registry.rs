@@ -46,8 +46,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn add(&self, group: GroupName, n_workers: u32) {
-        let status =
-            ServiceStatus { life: Life::Starting, reason: None, n_workers, n_restarts: 0 };
+        let status = ServiceStatus { life: Life::Starting, reason: None, n_workers, n_restarts: 0 };
         self.lock().insert(group, status);
     }
 

@@ -1,5 +1,4 @@
-//! The supervisor of one service: brings its group into the log, starts its workers, and restarts
-//! each one that dies.
+//! The supervisor of one service: brings its group into the log and keeps its workers alive.
 //!
 //! - Owns: the workers' lives and the count of their recent crashes.
 //! - Hears from: the node; its own timers; the runtime, when a worker ends.
@@ -26,14 +25,15 @@ use tracing::{error, info, warn};
 
 use crate::call::answer;
 use crate::commands::Commands;
-use crate::dispatcher::{self, Reports};
 use crate::error::CommandError;
+use crate::mail::ToDispatcher;
 use crate::metrics::{Metrics, OfGroup};
-use crate::service::registry::{Life, Registry};
-use crate::service::seat::Seat;
+use crate::reports::Reports;
+use crate::seat::Seat;
+use crate::service::registry::{Life, Registry, ServiceStatus};
+use crate::service::spec::{ServiceContext, ServiceSpec};
 use crate::service::work::WorkParts;
-use crate::service::worker::{Msg as WorkerMsg, Worker};
-use crate::service::{ServiceContext, ServiceSpec};
+use crate::service::worker::Worker;
 
 /// What all supervisors of a node share.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub(crate) struct Surroundings {
     pub(crate) incarnation: Incarnation,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) commands: Commands,
-    pub(crate) dispatcher: ActorRef<dispatcher::Msg>,
+    pub(crate) dispatcher: ActorRef<ToDispatcher>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) context: ServiceContext,
@@ -171,7 +171,7 @@ impl Supervisor {
         }
         let n_workers = self.spec.workers;
         info!(group = %state.group, n_workers, "service begins");
-        self.tell(dispatcher::Msg::ServiceUp { group, n_workers });
+        self.tell(ToDispatcher::ServiceUp { group, n_workers });
         for idx in 0..n_workers {
             state.workers.push(self.new_life(group, idx));
             self.start_worker(myself, state, idx).await;
@@ -216,20 +216,14 @@ impl Supervisor {
                 life.parts.seat.occupy(actor);
                 let (group, worker) = (life.group, life.parts.worker);
                 let seat = Arc::clone(&life.parts.seat);
-                self.tell(dispatcher::Msg::WorkerUp { group, worker, seat });
+                self.tell(ToDispatcher::WorkerUp { group, worker, seat });
             }
             // Of an actor that does not start, its supervisor gets no news.
             Err(error) => self.on_worker_end(myself, state, idx, &error.to_string()),
         }
     }
 
-    fn on_worker_end(
-        &self,
-        myself: &ActorRef<Msg>,
-        state: &mut State,
-        idx: usize,
-        reason: &str,
-    ) {
+    fn on_worker_end(&self, myself: &ActorRef<Msg>, state: &mut State, idx: usize, reason: &str) {
         let now = self.surroundings.clock.now();
         let Some(life) = state.workers.get_mut(idx) else { return };
         life.actor = None;
@@ -239,7 +233,7 @@ impl Supervisor {
         for report in vacated.reports {
             parts.reports.send(parts.worker, report);
         }
-        self.tell(dispatcher::Msg::WorkerDown { group: life.group, worker: parts.worker });
+        self.tell(ToDispatcher::WorkerDown { group: life.group, worker: parts.worker });
         if !state.shut_down_ports.is_empty() {
             return Self::end_if_all_ended(myself, state);
         }
@@ -273,7 +267,7 @@ impl Supervisor {
             status.reason = Some(reason);
         });
         if let Some(life) = state.workers.first() {
-            self.tell(dispatcher::Msg::ServiceDraining { group: life.group });
+            self.tell(ToDispatcher::ServiceDraining { group: life.group });
         }
     }
 
@@ -302,15 +296,11 @@ impl Supervisor {
         self.surroundings.metrics.worker_restarts.get_or_create(&label).inc();
     }
 
-    fn show(
-        &self,
-        state: &State,
-        change: impl FnOnce(&mut crate::service::registry::ServiceStatus),
-    ) {
+    fn show(&self, state: &State, change: impl FnOnce(&mut ServiceStatus)) {
         self.surroundings.registry.change(&state.group, change);
     }
 
-    fn tell(&self, msg: dispatcher::Msg) {
+    fn tell(&self, msg: ToDispatcher) {
         // Without a dispatcher the node is ending, and nothing is delivered any more.
         let _ = self.surroundings.dispatcher.cast(msg);
     }
@@ -318,6 +308,3 @@ impl Supervisor {
 
 /// How soon joining is tried again.
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
-
-/// A worker hears this when there is work for it.
-pub(crate) const NUDGE: WorkerMsg = WorkerMsg::Work;

@@ -13,18 +13,18 @@ use tidings_types::layout::command::DeadReason;
 use tidings_types::name::TopicName;
 use tidings_types::seam::{Clock, SplitMix};
 
-use crate::dispatcher;
 use crate::error::CommandError;
 use crate::publish::Publisher;
-use crate::service::PolicyOf;
-use crate::service::worker::WorkerSeat;
+use crate::reports::Reports;
+use crate::seat::Seat;
+use crate::service::policy::PolicyOf;
 
 /// What a worker's work is made of; shared with its supervisor.
 #[derive(Clone)]
 pub(crate) struct WorkParts {
     pub(crate) worker: WorkerId,
-    pub(crate) seat: WorkerSeat,
-    pub(crate) reports: dispatcher::Reports,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) reports: Reports,
     pub(crate) policy: PolicyOf,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) publisher: Publisher,
@@ -69,6 +69,7 @@ impl Work {
     /// Starts the next event; `None` when there is none.
     ///
     /// Events of a key that failed earlier in the batch are passed over: they come again.
+    #[expect(clippy::should_implement_trait, reason = "no iterator: each event must be ended")]
     pub fn next(&mut self) -> Option<Delivery> {
         let now = self.parts.clock.now();
         let next = self.parts.seat.session(|session| session.start_next(now));

@@ -6,21 +6,14 @@
 //! - Loses when it dies: the handler's value and the nudges in its mailbox. The events that they
 //!   stood for are in the seat, outside, and the supervisor gives them back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tidings_types::limits::REPORT_AFTER;
 
-use crate::service::seat::Seat;
+use crate::seat::Nudge;
+use crate::service::spec::{Handler, NewHandler, ServiceContext};
 use crate::service::work::{Work, WorkParts};
-use crate::service::{Handler, NewHandler, ServiceContext};
-
-#[derive(Debug)]
-pub(crate) enum Msg {
-    /// There is work in the seat.
-    Work,
-}
 
 pub(crate) struct Worker {
     pub(crate) new_handler: NewHandler,
@@ -34,19 +27,19 @@ pub(crate) struct State {
 }
 
 impl Actor for Worker {
-    type Msg = Msg;
+    type Msg = Nudge;
     type State = State;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<Nudge>, (): ()) -> Result<State, ActorProcessingErr> {
         let handler = (self.new_handler)(&self.context);
         Ok(State { handler, work: Work::new(self.parts.clone()) })
     }
 
     async fn handle(
         &self,
-        _: ActorRef<Msg>,
-        Msg::Work: Msg,
+        _: ActorRef<Nudge>,
+        Nudge: Nudge,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let State { handler, work } = state;
@@ -94,6 +87,3 @@ async fn deadline(parts: &WorkParts) -> Late {
         tokio::time::sleep(wait).await;
     }
 }
-
-/// A seat for workers.
-pub(crate) type WorkerSeat = Arc<Seat<Msg>>;

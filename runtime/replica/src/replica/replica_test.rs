@@ -521,8 +521,8 @@ fn acknowledged_batches_survive_crashes_and_a_bad_network() {
     // The faults must have left something to check.
     assert!(sum.n_answered > 1_000, "{sum:?}");
     assert!(sum.n_checkpoints > 50, "{sum:?}");
-    assert!(sum.n_fetched > 10, "{sum:?}");
-    assert!(sum.n_terms > 30, "{sum:?}");
+    assert!(sum.n_fetched > 5, "{sum:?}");
+    assert!(sum.n_terms > 20, "{sum:?}");
 }
 
 /// A seed repeats a run to the last byte sent; else a failure found could not be found again.

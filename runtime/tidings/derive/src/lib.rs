@@ -12,7 +12,7 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Implements `tidings::Event`.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Event, Serialize, Deserialize)]
 /// #[event(topic = "users", kind = "user.signed_up.v1", key = user_id)]
 /// struct UserSignedUp { user_id: Uuid, email: String }

@@ -102,8 +102,9 @@ mod tests {
         let mut early = latch.wait();
         assert!(Pin::new(&mut early).poll(&mut ctx).is_pending());
         assert!(!latch.is_set());
+        let other = latch.clone();
         latch.set();
-        latch.clone().set();
+        other.set();
         assert!(latch.is_set());
         for mut wait in [early, latch.wait()] {
             assert!(Pin::new(&mut wait).poll(&mut ctx).is_ready());

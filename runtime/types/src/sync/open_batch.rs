@@ -201,7 +201,7 @@ mod tests {
 
         fn push(&self, payload: &[u8]) -> Pushed<u8> {
             let event = sample(payload);
-            let permit = self.gate.try_acquire(event.encoded_bytes()).unwrap();
+            let permit = self.gate.try_acquire(event.encoded_bytes()).expect("the gate is wide");
             self.batch.push(&event, false, permit, NOW)
         }
     }

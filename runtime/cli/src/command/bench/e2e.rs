@@ -11,12 +11,12 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    load: load::Args,
+    load: load::Load,
     /// Groups that handle every event
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = groups)]
     groups: usize,
     #[command(flatten)]
-    node: node::Args,
+    node: node::Where,
 }
 
 fn groups(text: &str) -> Result<usize, String> {

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
     #[command(flatten)]
-    node: node::Args,
+    node: node::Where,
 }
 
 /// Runs the command.

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How to publish.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Load {
     /// End after so many events; 500,000 if --for does not say otherwise
     #[arg(long, value_name = "N")]
     events: Option<u64>,
@@ -43,7 +43,7 @@ pub(super) struct Args {
     keys: u64,
 }
 
-impl Args {
+impl Load {
     /// So many events are meant to be published; unknown if only the time decides.
     pub(super) fn n_events(&self) -> Option<u64> {
         match (self.events, self.wall) {
@@ -55,7 +55,7 @@ impl Args {
 
 /// What all publishers share.
 struct Shared {
-    args: Args,
+    args: Load,
     publisher: Publisher,
     began: Instant,
     /// Events that somebody has taken on to publish.
@@ -81,7 +81,7 @@ impl Shared {
 
 /// Publishes all of it; gives the time from each call to its answer.
 pub(super) async fn publish(
-    args: &Args,
+    args: &Load,
     publisher: Publisher,
     bar: &ProgressBar,
 ) -> Result<(Times, Duration), Failure> {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Where to measure.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Where {
     /// The directory for the node's data, which stays; without it a fresh one, which goes
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -29,7 +29,7 @@ impl Measuring {
     /// Starts the node with what `add` puts into it.
     pub(super) async fn start(
         context: &Context,
-        args: Args,
+        args: Where,
         add: impl FnOnce(Node) -> Node,
     ) -> Result<Self, Failure> {
         let loaded = load(context.node_options(&NodeFlags::default()))?;

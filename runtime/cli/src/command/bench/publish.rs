@@ -9,9 +9,9 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    load: load::Args,
+    load: load::Load,
     #[command(flatten)]
-    node: node::Args,
+    node: node::Where,
 }
 
 /// Runs the command.

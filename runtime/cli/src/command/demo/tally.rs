@@ -28,11 +28,6 @@ struct Signups {
 }
 
 #[derive(Deserialize)]
-struct Groups {
-    groups: Vec<GroupInfo>,
-}
-
-#[derive(Deserialize)]
 struct Mail {
     event_id: String,
 }
@@ -40,7 +35,7 @@ struct Mail {
 impl Seen {
     pub(crate) async fn look(server: &Server, config: &Config) -> Result<Self, Failure> {
         let Signups { total } = server.get("/analytics/signups").await?;
-        let Groups { groups } = server.get("/v1/groups").await?;
+        let groups: Vec<GroupInfo> = server.get("/v1/groups").await?;
         let dead_letters = groups.iter().map(|group| group.dead).sum();
         Ok(Self { mails: mails(config)?, analytics: total, dead_letters })
     }
@@ -121,7 +116,7 @@ impl fmt::Display for Tally {
 
 /// One line about how it goes.
 pub(crate) async fn line(server: &Server, per_second: u64) -> Result<String, Failure> {
-    let Groups { groups } = server.get("/v1/groups").await?;
+    let groups: Vec<GroupInfo> = server.get("/v1/groups").await?;
     let of_group = |group: &GroupInfo| {
         format!("   {} lag {} retrying {}", group.name, count(group.lag), count(group.retrying))
     };

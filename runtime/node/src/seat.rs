@@ -7,38 +7,42 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use ractor::{ActorRef, Message};
+use ractor::ActorRef;
 use tidings_delivery::session::{BatchId, Delivery, Report, Session, Verdict};
 use tidings_types::layout::acks::FailureClass;
 
-/// Generic over the worker's messages, so that it need not know the worker.
+/// All that a worker ever hears: there is work in its seat.
 #[derive(Debug)]
-pub(crate) struct Seat<M> {
+pub(crate) struct Nudge;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(crate) struct Seat {
     /// A plain mutex: held for a few moves, never while a handler runs, never over an await.
-    inner: Mutex<Inner<M>>,
+    inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner<M> {
-    actor: Option<ActorRef<M>>,
+struct Inner {
+    actor: Option<ActorRef<Nudge>>,
     session: Session,
     has_timed_out: bool,
 }
 
-impl<M: Message> Seat<M> {
+impl Seat {
     pub(crate) fn new() -> Self {
         let inner = Inner { actor: None, session: Session::default(), has_timed_out: false };
         Self { inner: Mutex::new(inner) }
     }
 
     /// Hands a batch over and nudges the worker.
-    pub(crate) fn post(&self, batch: BatchId, deliveries: Vec<Delivery>, nudge: M) {
+    pub(crate) fn post(&self, batch: BatchId, deliveries: Vec<Delivery>) {
         let mut inner = self.lock();
         let Some(actor) = inner.actor.clone() else { return };
         inner.session.deliver(batch, deliveries);
         drop(inner);
         // It fails if the worker has just died: then the batch is given back like the rest.
-        let _ = actor.cast(nudge);
+        let _ = actor.cast(Nudge);
     }
 
     /// Lets the worker record what it does.
@@ -51,12 +55,12 @@ impl<M: Message> Seat<M> {
         self.lock().has_timed_out = true;
     }
 
-    pub(crate) fn actor(&self) -> Option<ActorRef<M>> {
+    pub(crate) fn actor(&self) -> Option<ActorRef<Nudge>> {
         self.lock().actor.clone()
     }
 
     /// A worker begins.
-    pub(crate) fn occupy(&self, actor: ActorRef<M>) {
+    pub(crate) fn occupy(&self, actor: ActorRef<Nudge>) {
         let mut inner = self.lock();
         inner.actor = Some(actor);
         inner.has_timed_out = false;
@@ -83,7 +87,7 @@ impl<M: Message> Seat<M> {
         Vacated { culprit, reports }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner<M>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("an invariant broke under this lock: the service must not go on")
     }
 }

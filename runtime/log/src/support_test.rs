@@ -125,7 +125,7 @@ impl Model {
     }
 
     /// The state as bytes: only what is applied; the ids come back by applying again.
-    pub(crate) fn checkpoint(&self, disk: &MemoryDisk, log: &mut Log) {
+    pub(crate) fn checkpoint(&self, disk: &MemoryDisk, log: &mut Log) -> std::io::Result<()> {
         let ids: Vec<String> = self
             .ids
             .iter()
@@ -138,8 +138,9 @@ impl Model {
             state: ids.join("\n").into_bytes(),
             local: log.local_part(),
         };
-        checkpoint::write(disk, &checkpoint).unwrap();
+        checkpoint::write(disk, &checkpoint)?;
         log.checkpointed(self.applied);
+        Ok(())
     }
 
     pub(crate) fn of(checkpoint: Option<&Checkpoint>) -> Self {

@@ -1,0 +1,78 @@
+//! Acceptance of one node from outside: real processes, real signals, HTTP only; one line an item.
+//!
+//! ```text
+//!   accept quick                     what cargo test runs: small loads
+//!   accept kill  --kills 10 --rate 2000
+//!   accept poison
+//!   accept ready [--gib 2]
+//!   accept story
+//! ```
+//!
+//! `--binary FILE` names the `tidings` binary; without it, the one that this build made. A second
+//! binary is not needed for the node of `accept poison`: it is this program with `poison-node`.
+#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it lacks")]
+#![expect(clippy::print_stdout, reason = "it prints its verdicts")]
+
+mod args;
+
+mod http;
+
+mod node;
+
+mod kill;
+
+mod poison;
+
+mod ready;
+
+mod story;
+
+use std::process::ExitCode;
+
+use args::Args;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// One item of the list: its name, and whether it held.
+struct Item {
+    line: String,
+    holds: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::from_env();
+    if args.mode == "poison-node" {
+        return poison::node(&args);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the system gives threads");
+    let mut n_failed = 0;
+    let mut n_passed = 0;
+    for (name, run) in items(&args) {
+        let item = runtime.block_on(run).unwrap_or_else(|error| {
+            Item { line: format!("failed: {error}"), holds: false }
+        });
+        n_passed += u32::from(item.holds);
+        n_failed += u32::from(!item.holds);
+        println!("{} {name}: {}", if item.holds { "ok  " } else { "FAIL" }, item.line);
+    }
+    println!("{n_passed} passed, {n_failed} failed");
+    if n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+type Run = std::pin::Pin<Box<dyn Future<Output = Result<Item, Failed>>>>;
+
+fn items(args: &Args) -> Vec<(&'static str, Run)> {
+    let binary = args.binary.clone();
+    match args.mode.as_str() {
+        "kill" => vec![("kill", Box::pin(kill::run(binary, args.kills, args.rate)) as Run)],
+        "poison" => vec![("poison", Box::pin(poison::run(binary, args.events)))],
+        "ready" => vec![("ready", Box::pin(ready::run(binary, args.gib)))],
+        "story" => vec![("story", Box::pin(story::run(binary)))],
+        _ => vec![
+            ("story", Box::pin(story::run(binary.clone())) as Run),
+            ("poison", Box::pin(poison::run(binary.clone(), 2_000))),
+            ("kill", Box::pin(kill::run(binary, 2, 200))),
+        ],
+    }
+}
