@@ -2,7 +2,7 @@
 //!
 //! It runs beside the leading replica. It is told what was applied and what workers report, and
 //! answers with batches to hand out, reads to make and outcomes to propose. It owns no durable
-//! state: what it must know after a restart is in a [`GroupSnapshot`](tidings_types::effect::GroupSnapshot).
+//! state: what it must know after a restart is in a [`GroupSnapshot`].
 //!
 //! Promises, as long as its driver keeps to [`Input`]:
 //! - Every event of a mailbox gets outcomes until one of them settles it. An outcome is kept until
@@ -91,7 +91,8 @@ pub struct Observation {
 
 impl Dispatcher {
     /// A dispatcher that follows and knows no group. `node` is this process's node, whose lanes are
-    /// the ones it hands out. Its tokens count up from `first`.
+    /// the ones it hands out. Its tokens and batches count up from `first`; a dispatcher that takes
+    /// another's place begins behind it, so that what comes late for the other means nothing to it.
     pub fn new(node: NodeId, first: Token) -> Self {
         Self {
             node,
@@ -99,7 +100,7 @@ impl Dispatcher {
             groups: BTreeMap::new(),
             readers: BTreeMap::new(),
             proposals: Proposals::new(first),
-            batches: Batches::default(),
+            batches: Batches::new(first),
             dirty: Vec::new(),
             wakes: BinaryHeap::new(),
             armed_ms: None,
@@ -146,7 +147,8 @@ impl Dispatcher {
                     self.touch(group).lost(kept, now_ms);
                 }
             }
-            Input::Wake => {}
+            // It may come early, if clocks differ: then it is asked for again.
+            Input::Wake => self.armed_ms = None,
         }
         self.advance(now_ms, out);
     }

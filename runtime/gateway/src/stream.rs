@@ -247,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
     use crate::connections::Connections;
@@ -265,13 +265,14 @@ mod tests {
     async fn silent_clients_are_given_up() {
         let (_client, mut stream, exchange) = connect(64);
         let turn = exchange.begin();
-        let while_busy = tokio::time::timeout(IDLE_WAIT_MAX * 2, stream.read_u8()).await;
+        let while_busy = timeout(IDLE_WAIT_MAX * 2, stream.read_u8()).await;
         assert!(while_busy.is_err());
         drop(turn);
 
         let (_client, mut stream, _) = connect(64);
         let started = Instant::now();
-        let error = stream.read_u8().await.unwrap_err();
+        let given_up = timeout(IDLE_WAIT_MAX, stream.read_u8()).await.expect("it is given up");
+        let error = given_up.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() <= HEAD_WAIT_MAX);
     }
@@ -281,7 +282,8 @@ mod tests {
     async fn deaf_clients_are_given_up() {
         let (_client, mut stream, _) = connect(64);
         let started = Instant::now();
-        let error = stream.write_all(&[0; 65]).await.unwrap_err();
+        let given_up = timeout(IDLE_WAIT_MAX, stream.write_all(&[0; 65])).await;
+        let error = given_up.expect("it is given up").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(started.elapsed(), WRITE_WAIT_MAX);
     }
@@ -294,8 +296,8 @@ mod tests {
         exchange.begin().refused();
         let started = Instant::now();
         let sending = async { client.write_all(&[0; 1_000]).await.unwrap() };
-        let (closed, ()) = tokio::join!(stream.shutdown(), sending);
-        closed.unwrap();
+        let both = async { tokio::join!(stream.shutdown(), sending) };
+        timeout(IDLE_WAIT_MAX, both).await.expect("somebody listens").0.unwrap();
         assert_eq!(started.elapsed(), LINGER_WAIT_MAX);
 
         let (_client, mut stream, _) = connect(64);
@@ -337,15 +339,11 @@ mod tests {
     fn drips_do_not_renew_it() {
         let exchange = Arc::new(Exchange::default());
         let mut patience = Patience::new();
-        let mut n_looks = 0;
-        loop {
-            n_looks += 1;
+        let n_looks = (1..=1_000).find(|_| {
             patience.follow(&exchange, true);
-            if patience.look(false) {
-                break;
-            }
-        }
-        assert_eq!(n_looks, 5);
+            patience.look(false)
+        });
+        assert_eq!(n_looks, Some(5));
 
         let turn = exchange.begin();
         patience.follow(&exchange, true);

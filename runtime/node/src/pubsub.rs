@@ -8,7 +8,7 @@
 //!
 //! It waits for nothing. Deciding is left to `delivery::publisher`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +51,10 @@ pub(crate) struct PubSub {
 pub(crate) struct State {
     core: Core,
     outputs: Vec<Output>,
-    /// Topics with a batch that waits for its departure; bounded by the bytes admitted.
+    /// Topics with a batch that waits for its departure, next one first.
     waiting: VecDeque<TopicId>,
+    /// The same topics, for a quick look.
+    is_waiting: BTreeSet<TopicId>,
     out: BTreeMap<Token, Out>,
     /// Commands that wait for a leader; their callers wait for no longer than `CALL_WAIT_MAX`.
     parked: VecDeque<Parked>,
@@ -97,6 +99,7 @@ impl Actor for PubSub {
             core,
             outputs: Vec::new(),
             waiting: VecDeque::new(),
+            is_waiting: BTreeSet::new(),
             out: BTreeMap::new(),
             parked: VecDeque::new(),
             next_token: 0,
@@ -112,7 +115,11 @@ impl Actor for PubSub {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            ToPubSub::Kick(topic) => state.waiting.push_back(topic),
+            ToPubSub::Kick(topic) => {
+                if state.is_waiting.insert(topic) {
+                    state.waiting.push_back(topic);
+                }
+            }
             ToPubSub::Command { command, reply } => self.command(state, command, reply),
             ToPubSub::Applied { published, topics } => self.applied(state, published, topics),
             ToPubSub::Answered { token, answer } => state.answered(token, answer),
@@ -140,24 +147,35 @@ impl PubSub {
         state.core.step(self.clock.now(), input, &mut state.outputs);
     }
 
-    /// Lets batches leave while the core allows it, oldest first.
+    /// Lets batches leave while the core allows it, the topics in turn, so that none starves.
     fn depart(&self, myself: &ActorRef<ToPubSub>, state: &mut State) {
-        while let Some(&topic) = state.waiting.front() {
-            let (open, now) = (self.batches.of(topic), self.clock.now());
+        let now = self.clock.now();
+        let (mut n_held_back, mut overdue_at) = (0, None);
+        while n_held_back < state.waiting.len() {
+            let Some(topic) = state.waiting.pop_front() else { break };
+            let open = self.batches.of(topic);
             let Some(next) = open.next() else {
-                state.waiting.pop_front();
+                state.is_waiting.remove(&topic);
                 continue;
             };
+            // Behind the others, with what it holds back or may have left.
+            state.waiting.push_back(topic);
             if !state.core.may_depart(&next, now) {
                 // After so long it departs all the same, to be told that there is no leader.
                 let at = next.opened + PUBLISH_WAIT_MAX;
-                return state.timer.ring_at(at, now, myself, || ToPubSub::Wake);
+                overdue_at = Some(overdue_at.map_or(at, |earliest: Duration| earliest.min(at)));
+                n_held_back += 1;
+                continue;
             }
+            n_held_back = 0;
             let Some(sealed) = open.take() else { continue };
             let token = state.token();
             let Sealed { builder, cell, permit, opened, .. } = sealed;
             state.out.insert(token, Out::Batch { cell, topic, permit, opened });
             self.step(state, Input::Depart { token, topic, builder, opened });
+        }
+        if let Some(at) = overdue_at {
+            state.timer.ring_at(at, now, myself, || ToPubSub::Wake);
         }
     }
 

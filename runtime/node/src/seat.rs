@@ -1,8 +1,9 @@
-//! The place of a worker, which outlives each worker in it.
+//! The place of one worker's life, which outlives the worker in it.
 //!
 //! Invariant: a batch is posted to a worker whose end nobody has noticed yet, and is given back at
 //! that end; or it is dropped, and the dispatcher takes it back with the news of the worker's end,
-//! which is on its way. One lock over both fields makes it hold.
+//! which is on its way. One lock over all fields makes it hold. Each life has a seat of its own: in
+//! one that is taken again, a batch could go to the new worker and be taken back all the same.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -25,13 +26,19 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct Inner {
     actor: Option<ActorRef<Nudge>>,
+    is_vacated: bool,
     session: Session,
     has_timed_out: bool,
 }
 
 impl Seat {
     pub(crate) fn new() -> Self {
-        let inner = Inner { actor: None, session: Session::default(), has_timed_out: false };
+        let inner = Inner {
+            actor: None,
+            is_vacated: false,
+            session: Session::default(),
+            has_timed_out: false,
+        };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -59,11 +66,11 @@ impl Seat {
         self.lock().actor.clone()
     }
 
-    /// A worker begins.
+    /// The worker begins.
     pub(crate) fn occupy(&self, actor: ActorRef<Nudge>) {
         let mut inner = self.lock();
+        assert!(!inner.is_vacated, "each life has a seat of its own");
         inner.actor = Some(actor);
-        inner.has_timed_out = false;
     }
 
     /// The worker has ended: gives back all that it held, and blames the running event only.
@@ -74,6 +81,7 @@ impl Seat {
     ) -> Vacated {
         let mut inner = self.lock();
         inner.actor = None;
+        inner.is_vacated = true;
         let class = match inner.has_timed_out {
             true => FailureClass::Timeout,
             false => FailureClass::Panic,
@@ -96,4 +104,41 @@ impl Seat {
 pub(crate) struct Vacated {
     pub(crate) culprit: Option<Delivery>,
     pub(crate) reports: Vec<Report>,
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_types::id::{ProducerId, Sequence, TopicId};
+    use tidings_types::layout::records::{Records, RecordsBuilder};
+    use tidings_types::offset::{LaneEpoch, Offset};
+
+    use super::*;
+
+    fn delivery() -> Delivery {
+        let mut builder = RecordsBuilder::with_capacity(0);
+        builder.push(&tidings_types::event::NewEvent {
+            id: "e",
+            kind: "t.v1",
+            key: b"",
+            time_ms: 0,
+            headers: b"",
+            payload: b"",
+        });
+        let records = builder.finish(TopicId::new(1), ProducerId::NONE, Sequence::new(0));
+        let event = Records::parse(records).unwrap().events().next().unwrap().unwrap();
+        let (topic, offset) = (TopicId::new(1), Offset::new(0));
+        Delivery { topic, offset, lane_epoch: LaneEpoch::new(1), attempt: 1, event }
+    }
+
+    /// What is posted after a worker's end was noticed must reach nobody: the dispatcher takes it
+    /// back, and a successor that got it as well would handle it twice. We post to the seat of a
+    /// dead worker and look whether anything is left in it.
+    #[test]
+    fn vacated_seat_takes_nothing() {
+        let seat = Seat::new();
+        let blame = |_: &Delivery, _| Verdict::Unstarted;
+        assert!(seat.vacate(Duration::ZERO, blame).reports.is_empty());
+        seat.post(BatchId::new(1), vec![delivery()]);
+        assert!(seat.session(|session| session.is_idle()));
+    }
 }

@@ -23,7 +23,10 @@ pub(crate) enum Writing {
 impl Writing {
     pub(crate) fn submit(&mut self, job: Job, replica: &ActorRef<ToReplica>) {
         match self {
-            Self::Thread(writer) => writer.submit(job),
+            Self::Thread(writer) => {
+                let _ = replica;
+                writer.submit(job);
+            }
             #[cfg(any(test, feature = "testkit"))]
             Self::Inline(writer) => {
                 let persisted = writer.write(vec![job]).expect("a memory disk does not fail");

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use tidings_delivery::session::Delivery;
+use tidings_delivery::session::{Delivery, Verdict};
 use tidings_node::service::Work;
 
 use crate::desk::Desk;
@@ -58,21 +58,41 @@ pub trait Input: Sized + Send + sealed::Sealed + 'static {
     /// What the handler knows of its surroundings: [`Cx`](crate::cx::Cx) or [`BatchCx`](crate::batch::BatchCx).
     type Cx: Send;
 
-    /// Handles all events of this type from `first` on, up to one of another type.
+    /// How a worker of this service runs events of this type.
     #[doc(hidden)]
-    fn run<'a, S: Handle<Self>>(
-        service: &'a mut S,
-        desk: &'a mut Desk,
-        work: &'a mut Work,
-        first: Delivery,
-    ) -> Run<'a>;
+    fn runner<S: Handle<Self>>() -> Runner<S>;
 }
 
-/// The one allocation of a run: its future. It yields the event that it is not for, already started.
-pub type Run<'a> = Pin<Box<dyn Future<Output = Option<Delivery>> + Send + 'a>>;
+/// Runs events of one type, for one service.
+#[doc(hidden)]
+pub enum Runner<S> {
+    /// One after the other.
+    Each(EachFn<S>),
+    /// As many at once as there are.
+    Batch(BatchFn<S>),
+}
 
-/// [`Input::run`] of one type of event, for one service.
-pub type RunFn<S> = for<'a> fn(&'a mut S, &'a mut Desk, &'a mut Work, Delivery) -> Run<'a>;
+impl<S> Clone for Runner<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Runner<S> {}
+
+/// The one allocation of a run: its future.
+#[doc(hidden)]
+pub type Run<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Takes events from `first` on, up to one of another type, which it yields, already started.
+#[doc(hidden)]
+pub type EachFn<S> =
+    for<'a> fn(&'a mut S, &'a mut Desk, &'a mut Work, Delivery) -> Run<'a, Option<Delivery>>;
+
+/// Takes events that have been started, and yields a verdict for each, in their order.
+#[doc(hidden)]
+pub type BatchFn<S> =
+    for<'a> fn(&'a mut S, &'a mut Desk, &'a Work, Vec<Delivery>) -> Run<'a, Vec<Verdict>>;
 
 mod sealed {
     use crate::batch::Batch;

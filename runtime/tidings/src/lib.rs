@@ -72,8 +72,8 @@
 //!
 //! # Testing
 //!
-//! With the feature `testkit`, [`TestNode`](testkit::TestNode) runs services on a whole node with a
-//! memory disk and a paused clock.
+//! With the feature `testkit`, `testkit::TestNode` runs services on a whole node with a memory disk
+//! and a paused clock.
 //!
 //! # Features
 //!
@@ -109,6 +109,8 @@ pub mod handle;
 mod run;
 
 pub mod plan;
+
+mod round;
 
 pub mod service;
 

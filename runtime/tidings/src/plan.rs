@@ -12,7 +12,7 @@ use tidings_types::limits::{
 };
 
 use crate::event::{Event, family};
-use crate::handle::{Handle, Input, RunFn};
+use crate::handle::{BatchFn, EachFn, Handle, Input, Runner};
 
 /// Workers of a service in one process, unless its plan says otherwise.
 pub const WORKERS_DEFAULT: usize = 8;
@@ -30,13 +30,15 @@ pub(crate) struct Planned<S> {
     pub(crate) topic: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) policy: Policy,
-    pub(crate) run: RunFn<S>,
+    pub(crate) runner: Runner<S>,
 }
 
 /// What a service does with an event by its type.
 pub(crate) enum Match<S> {
-    /// There is a handler.
-    Run(RunFn<S>),
+    /// There is a handler of single events.
+    Each(EachFn<S>),
+    /// There is a handler of batches, at this place of the plan.
+    Batch(usize, BatchFn<S>),
     /// Only another version, this one, has a handler.
     OtherVersion(&'static str),
     /// Nobody asked for it.
@@ -72,7 +74,7 @@ impl<S> Plan<S> {
             topic: <E::Event as Event>::TOPIC,
             kind: <E::Event as Event>::KIND,
             policy: plan(HandlerPlan::new()).policy,
-            run: <E as Input>::run::<S>,
+            runner: E::runner(),
         });
         self
     }
@@ -94,8 +96,11 @@ impl<S> Plan<S> {
     }
 
     pub(crate) fn find(&self, kind: &str) -> Match<S> {
-        if let Some(planned) = self.handlers.iter().find(|planned| planned.kind == kind) {
-            return Match::Run(planned.run);
+        if let Some(idx) = self.handlers.iter().position(|planned| planned.kind == kind) {
+            return match self.handlers.get(idx).expect("just found").runner {
+                Runner::Each(run) => Match::Each(run),
+                Runner::Batch(run) => Match::Batch(idx, run),
+            };
         }
         let relative = self.handlers.iter().find(|planned| family(planned.kind) == family(kind));
         relative.map_or(Match::Unknown, |planned| Match::OtherVersion(planned.kind))

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tidings_delivery::session::{Delivery, Verdict};
 use tidings_node::service::Work;
-use tidings_types::limits::DELIVERY_EVENTS_MAX;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::batch::{Batch, BatchCx, BatchTurn, Item};
@@ -17,19 +16,14 @@ use crate::desk::Desk;
 use crate::emit::Emitted;
 use crate::event::Event;
 use crate::failure::{Failure, Handled};
-use crate::handle::{Handle, Input, Run};
+use crate::handle::{Handle, Input, Runner};
 
 impl<E: Event> Input for E {
     type Event = E;
     type Cx = Cx;
 
-    fn run<'a, S: Handle<E>>(
-        service: &'a mut S,
-        desk: &'a mut Desk,
-        work: &'a mut Work,
-        first: Delivery,
-    ) -> Run<'a> {
-        Box::pin(run_each(service, desk, work, first))
+    fn runner<S: Handle<E>>() -> Runner<S> {
+        Runner::Each(|service, desk, work, first| Box::pin(run_each(service, desk, work, first)))
     }
 }
 
@@ -37,13 +31,10 @@ impl<E: Event> Input for Batch<E> {
     type Event = E;
     type Cx = BatchCx;
 
-    fn run<'a, S: Handle<Self>>(
-        service: &'a mut S,
-        desk: &'a mut Desk,
-        work: &'a mut Work,
-        first: Delivery,
-    ) -> Run<'a> {
-        Box::pin(run_batches(service, desk, work, first))
+    fn runner<S: Handle<Self>>() -> Runner<S> {
+        Runner::Batch(|service, desk, work, events| {
+            Box::pin(run_batch(service, desk, work, events))
+        })
     }
 }
 
@@ -76,75 +67,51 @@ async fn run_each<E: Event, S: Handle<E>>(
     }
 }
 
-/// As many at once as wait.
-async fn run_batches<E: Event, S: Handle<Batch<E>>>(
+/// All at once.
+async fn run_batch<E: Event, S: Handle<Batch<E>>>(
     service: &mut S,
     desk: &mut Desk,
-    work: &mut Work,
-    first: Delivery,
-) -> Option<Delivery> {
-    let mut first = first;
-    loop {
-        match E::decode(first.event.payload()) {
+    work: &Work,
+    deliveries: Vec<Delivery>,
+) -> Vec<Verdict> {
+    let mut batch = Batch { items: Vec::with_capacity(deliveries.len()) };
+    let mut cx = BatchCx { context: Arc::clone(&desk.context), turns: Vec::new() };
+    let mut undecodable_keys = Vec::new();
+    let mut verdicts = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        // What follows an event that is given up comes again behind it.
+        if undecodable_keys.contains(&delivery.event.key_hash) {
+            verdicts.push(Some(Verdict::Unstarted));
+            continue;
+        }
+        match E::decode(delivery.event.payload()) {
             Ok(event) => {
-                let (batch, mut cx) = gather(desk, work, first, event);
-                cx.context.count_attempts(batch.len());
-                let span = span(&desk.context, &batch_first(&cx).delivery);
-                let handled = service.handle(batch, &mut cx).instrument(span).await;
-                let verdicts = verdicts(desk, work, cx.turns, handled).await;
-                work.finish_all(verdicts);
+                let topic = desk.topic(delivery.topic, work);
+                put(&mut batch, &mut cx, topic, delivery, event);
+                verdicts.push(None);
             }
             Err(error) => {
-                let verdict = desk.undecodable(&first, &error);
-                work.finish(verdict);
+                undecodable_keys.push(delivery.event.key_hash);
+                verdicts.push(Some(desk.undecodable(&delivery, &error)));
             }
         }
-        first = work.next()?;
-        if first.event.kind() != E::KIND {
-            return Some(first);
-        }
     }
-}
-
-/// Takes what can share a batch with the first event.
-///
-/// An event that has failed before is handled alone: if it was a batch that failed, nobody knows
-/// which of its events is to blame, and the others must not share its attempts until they are dead.
-/// One that cannot be decoded is left for the next round, which gives it its own verdict.
-fn gather<E: Event>(
-    desk: &mut Desk,
-    work: &mut Work,
-    first: Delivery,
-    event: E,
-) -> (Batch<E>, BatchCx) {
-    let mut batch = Batch { items: Vec::new() };
-    let mut cx = BatchCx { context: Arc::clone(&desk.context), turns: Vec::new() };
-    let may_have_more = is_first_attempt(&first);
-    put(&mut batch, &mut cx, desk.topic(first.topic, work), first, event);
-    while may_have_more && batch.len() < DELIVERY_EVENTS_MAX {
-        let Some(next) = work.peek() else { break };
-        if next.event.kind() != E::KIND || !is_first_attempt(&next) {
-            break;
-        }
-        let Ok(event) = E::decode(next.event.payload()) else { break };
-        let next = work.next().expect("it was there to be peeked at");
-        put(&mut batch, &mut cx, desk.topic(next.topic, work), next, event);
+    let mut judged = Vec::new();
+    if let Some(first) = cx.turns.first() {
+        let span = span(&desk.context, &first.delivery);
+        cx.context.count_attempts(batch.len());
+        let handled = service.handle(batch, &mut cx).instrument(span).await;
+        judged = judge(desk, work, cx.turns, handled).await;
     }
-    (batch, cx)
+    let mut judged = judged.into_iter();
+    let mut next = || judged.next().expect("each event in the batch was judged");
+    verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(&mut next)).collect()
 }
 
 fn put<E>(batch: &mut Batch<E>, cx: &mut BatchCx, topic: Arc<str>, delivery: Delivery, event: E) {
     let turn = BatchTurn { delivery: delivery.clone(), emitted: Emitted::default(), failure: None };
     batch.items.push(Item { event, idx: batch.items.len(), topic, delivery });
     cx.turns.push(turn);
-}
-
-const fn is_first_attempt(delivery: &Delivery) -> bool {
-    delivery.attempt <= 1
-}
-
-fn batch_first(cx: &BatchCx) -> &BatchTurn {
-    cx.turns.first().expect("a batch has an event")
 }
 
 async fn verdict(
@@ -166,12 +133,7 @@ async fn verdict(
 }
 
 /// One verdict for each event: its own, or the one of all.
-async fn verdicts(
-    desk: &Desk,
-    work: &Work,
-    turns: Vec<BatchTurn>,
-    handled: Handled,
-) -> Vec<Verdict> {
+async fn judge(desk: &Desk, work: &Work, turns: Vec<BatchTurn>, handled: Handled) -> Vec<Verdict> {
     let is_alone = turns.len() == 1;
     let mut verdicts = Vec::with_capacity(turns.len());
     for turn in turns {

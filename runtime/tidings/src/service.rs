@@ -15,6 +15,7 @@ use tidings_types::retry::Retry;
 use crate::context::ServiceContext;
 use crate::desk::Desk;
 use crate::plan::{HandlerPlan, Match, Plan};
+use crate::round::run_round;
 
 /// A microservice: its name, its plan, and a value for each worker.
 ///
@@ -170,12 +171,17 @@ impl<S: Service> Handler for Worker<S> {
 }
 
 impl<S: Service> Worker<S> {
-    /// Each round is a run of one type, or one event that no handler takes.
+    /// Takes turns between runs of one type, rounds of batches, and events that no handler takes.
     async fn run_all(&mut self, work: &mut Work) {
         let mut next = work.next();
         while let Some(delivery) = next {
             next = match self.plan.find(delivery.event.kind()) {
-                Match::Run(run) => run(&mut self.service, &mut self.desk, work, delivery).await,
+                Match::Each(run) => run(&mut self.service, &mut self.desk, work, delivery).await,
+                Match::Batch(..) => {
+                    let Self { service, plan, desk } = self;
+                    run_round(service, plan, desk, work, delivery).await;
+                    work.next()
+                }
                 Match::OtherVersion(known) => {
                     let verdict = self.desk.unknown_version(&delivery, known);
                     work.finish(verdict);

@@ -204,7 +204,8 @@ impl Service for Sink {
 
     fn plan(plan: Plan<Self>) -> Plan<Self> {
         plan.everywhere().workers(1).on::<Batch<Asked>>(|handler| {
-            handler.retry(Retry::exponential(100.millis()..=1.secs()).attempts(3))
+            // Short, so that events that failed together come again together.
+            handler.retry(Retry::exponential(1.millis()..=1.millis()).attempts(3))
         })
     }
 }
@@ -220,6 +221,7 @@ impl Handle<Batch<Asked>> for Sink {
             match item.event.what.as_str() {
                 "alone" if attempt == 1 => cx.fail(item.idx(), Failure::again("this one")),
                 "poison" => return Err(Failure::fatal("all of them")),
+                "panic" => panic!("meant to happen"),
                 _ => cx.emit(item.idx(), Done { who: item.event.who.clone(), attempt }),
             }
         }
@@ -269,6 +271,109 @@ async fn failed_batch_blames_its_culprit_only() {
         serde_json::from_str(letters[0].event.data.as_ref().unwrap().get()).unwrap();
     assert_eq!(data, content);
     assert_eq!(node.published::<Done>().await.len(), 6);
+}
+
+/// A panic must not take the rest of its batch along either, nor stop the service.
+#[tokio::test(start_paused = true)]
+async fn panic_in_a_batch_blames_its_culprit_only() {
+    let (node, _) = sink().await;
+    let whats = (0..40).map(|n| if n == 30 { "panic".to_owned() } else { format!("w-{n}") });
+    let events: Vec<_> = whats.map(|what| ask(&what, &what)).collect();
+    node.publisher().publish_all(&events).await.unwrap();
+    node.settled("sink").await;
+    let letters = node.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("attempts_exhausted", 3));
+    assert_eq!(letters[0].event.key.as_deref(), Some("panic"));
+    assert_eq!(node.published::<Done>().await.len(), 39);
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug)]
+#[event(topic = "jobs", kind = "job.answered.v1", key = who)]
+struct Answered {
+    who: String,
+}
+
+/// Takes two types in batches.
+struct Ledger {
+    seen: Seen,
+    n_batches: Arc<Mutex<usize>>,
+}
+
+impl Service for Ledger {
+    const GROUP: &'static str = "ledger";
+
+    fn plan(plan: Plan<Self>) -> Plan<Self> {
+        plan.workers(1)
+            .on::<Batch<Asked>>(|handler| handler)
+            .on::<Batch<Answered>>(|handler| handler)
+    }
+}
+
+impl Ledger {
+    async fn note(&self, lines: Vec<String>) {
+        *self.n_batches.lock().expect(POISON) += 1;
+        self.seen.lock().expect(POISON).extend(lines);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl Handle<Batch<Asked>> for Ledger {
+    async fn handle(&mut self, batch: Batch<Asked>, cx: &mut BatchCx) -> Handled {
+        for item in &batch {
+            if item.event.what == "fail once" && item.attempt() == 1 {
+                cx.fail(item.idx(), Failure::again("not yet"));
+            }
+        }
+        self.note(batch.iter().map(|item| format!("{} asked", item.event.who)).collect()).await;
+        Ok(())
+    }
+}
+
+impl Handle<Batch<Answered>> for Ledger {
+    async fn handle(&mut self, batch: Batch<Answered>, _: &mut BatchCx) -> Handled {
+        self.note(batch.iter().map(|item| format!("{} answered", item.event.who)).collect()).await;
+        Ok(())
+    }
+}
+
+/// Types that come mixed must still be handled in large batches, with the order per key kept, also
+/// behind an event that fails. Each of fifty keys asks, gets an answer and asks again.
+#[tokio::test(start_paused = true)]
+async fn mixed_types_come_in_large_batches_and_in_order() {
+    let (seen_by, n_batches) = (Seen::default(), Arc::new(Mutex::new(0)));
+    let (for_workers, n_for_workers) = (Arc::clone(&seen_by), Arc::clone(&n_batches));
+    let node = TestNode::start(move || Ledger {
+        seen: Arc::clone(&for_workers),
+        n_batches: Arc::clone(&n_for_workers),
+    });
+    let node = node.await;
+    let publisher = node.publisher();
+    let mut receipts = Vec::new();
+    for n in 0..50 {
+        let who = format!("who-{n}");
+        let what = if n % 10 == 0 { "fail once" } else { "" };
+        receipts.push(publisher.submit(&ask(&who, what)).await.unwrap());
+        receipts.push(publisher.submit(&Answered { who: who.clone() }).await.unwrap());
+        receipts.push(publisher.submit(&ask(&who, "")).await.unwrap());
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    node.settled("ledger").await;
+
+    let lines = seen(&seen_by);
+    for n in 0..50 {
+        let who = format!("who-{n} ");
+        let of_key: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&who)).collect();
+        let expected: &[_] = match n % 10 {
+            0 => &["asked", "asked", "answered", "asked"],
+            _ => &["asked", "answered", "asked"],
+        };
+        assert_eq!(of_key, expected, "{who}");
+    }
+    let n_batches = *n_batches.lock().expect(POISON);
+    assert!(n_batches < 50, "{n_batches} batches for {} events", lines.len());
 }
 
 /// The publisher must tell where an event stands, and refuse what cannot be stored, by type.

@@ -75,6 +75,9 @@ struct Measured {
     ack_p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ack_p99_us: Option<f64>,
+    /// How late behind the rate the calls were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_p99_us: Option<f64>,
 }
 
 impl Measured {
@@ -85,9 +88,10 @@ impl Measured {
         self
     }
 
-    fn at_rate(mut self, rate: u64, answers: &Times) -> Self {
+    fn at_rate(mut self, rate: u64, answers: &Times, late: &Times) -> Self {
         self.rate = Some(rate);
         (self.ack_p50_us, self.ack_p99_us) = (Some(answers.us(0.5)), Some(answers.us(0.99)));
+        self.late_p99_us = Some(late.us(0.99));
         self
     }
 }
@@ -141,6 +145,7 @@ impl Times {
             rate: None,
             ack_p50_us: None,
             ack_p99_us: None,
+            late_p99_us: None,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Group {
             mailbox_idxs: BTreeMap::new(),
             redriven: BTreeMap::new(),
             table: Table::default(),
-            queues: Queues::new(),
+            queues: Queues::default(),
             lanes: Lanes::new(node),
             workers: Vec::new(),
             worker_idx: 0,

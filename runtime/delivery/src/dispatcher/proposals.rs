@@ -25,15 +25,20 @@ pub(super) struct Step<'a> {
 }
 
 /// Numbers batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Batches {
-    n_made: u64,
+    next: u64,
 }
 
 impl Batches {
+    pub(super) const fn new(first: Token) -> Self {
+        Self { next: first.get() }
+    }
+
     pub(super) const fn next(&mut self) -> BatchId {
-        self.n_made += 1;
-        BatchId::new(self.n_made)
+        let batch = BatchId::new(self.next);
+        self.next += 1;
+        batch
     }
 }
 

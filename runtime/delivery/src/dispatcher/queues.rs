@@ -23,8 +23,9 @@ use tidings_types::offset::Lane;
 use crate::dispatcher::tracked::{Stage, Table, TrackId};
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Queues {
+    /// Empty until something waits: most groups are served elsewhere or are idle.
     lanes: Vec<LaneQueue>,
     /// When a key's back-off ends. Entries that no longer hold are harmless.
     timers: BinaryHeap<Reverse<(u64, u64)>>,
@@ -67,11 +68,6 @@ pub(super) enum Which {
 }
 
 impl Queues {
-    pub(super) fn new() -> Self {
-        let lanes = (0..LANES).map(|_| LaneQueue::default()).collect();
-        Self { lanes, timers: BinaryHeap::new() }
-    }
-
     /// A new event waits behind all others of its lane, or of the redriven ones.
     pub(super) fn push(&mut self, lane: Lane, id: TrackId, is_redriven: bool) {
         let queue = self.lane_mut(lane);
@@ -252,6 +248,9 @@ impl Queues {
     }
 
     fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue {
+        if self.lanes.is_empty() {
+            self.lanes.resize_with(LANES, LaneQueue::default);
+        }
         self.lanes.get_mut(lane.idx()).expect("a lane is a byte and there are 256 queues")
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn ranges_come_out_whole() {
         let mut window = Window::default();
-        let is_ours = |offset: &u64| offset % 3 == 0 && !(600..900).contains(offset);
+        let is_ours = |offset: &u64| offset.is_multiple_of(3) && !(600..900).contains(offset);
         let offsets = (0..2_000_u64).filter(is_ours);
         for offset in offsets.clone() {
             window.insert(Offset::new(offset), TrackId::default());

@@ -202,6 +202,7 @@ impl Supervisor {
             return;
         }
         let Some(life) = state.workers.get_mut(idx) else { return };
+        life.parts.seat = Arc::new(Seat::new());
         let worker = Worker {
             new_handler: Arc::clone(&self.spec.new_handler),
             context: ServiceContext {

@@ -1,7 +1,7 @@
 //! `tidings bench latency`: how old an event is when its handler gets it, at a steady rate.
 //!
-//! Each event counts from the moment at which it was due, so a node that stalls cannot hide that by
-//! holding up whoever measures.
+//! Each event counts from the call that publishes it. A node that stalls could hide that by holding
+//! up whoever measures, so it is told as well how late behind the rate the calls were.
 
 use std::time::{Duration, Instant};
 
@@ -54,18 +54,18 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let (sender, receiver) = mpsc::channel(OUTSTANDING_MAX);
         let publisher = measuring.running.publisher();
         let published = async {
-            let (_, answers) =
+            let both =
                 tokio::try_join!(steady.publish(publisher, sender, &bar), answers(receiver))?;
             tally.wait(steady.n_events(), &bar).await?;
-            Ok::<_, Failure>(answers)
+            Ok::<_, Failure>(both)
         };
         let published = published.await;
         bar.finish_and_clear();
         let took = began.elapsed();
         measuring.stop().await;
-        let answers = published?;
+        let (late, answers) = published?;
         let setup = Setup { size: steady.size, groups: 1, durable: DURABLE };
-        let measured = tally.times().measured("latency", took, &setup).at_rate(rate, &answers);
+        let measured = tally.times().measured("latency", took, &setup).at_rate(rate, &answers, &late);
         give(&context.output, &measured, "events")?;
         context.output.next(&["tidings bench disk", "tidings bench publish"]);
         Ok(())
@@ -90,7 +90,8 @@ impl Steady {
         publisher: Publisher,
         sender: mpsc::Sender<(Instant, Receipt)>,
         bar: &ProgressBar,
-    ) -> Result<(), Failure> {
+    ) -> Result<Times, Failure> {
+        let mut late = Times::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (began, mut n_sent) = (Instant::now(), 0);
@@ -99,24 +100,26 @@ impl Steady {
             let n_due = (began.elapsed().as_secs_f64() * self.rate as f64) as u64;
             while n_sent < n_due.min(self.n_events()) {
                 let due = began + Duration::from_secs_f64(n_sent as f64 / self.rate as f64);
-                let sample = Sample::due(due, n_sent % self.keys, self.size);
+                let called = Instant::now();
+                late.add(called.saturating_duration_since(due));
+                let sample = Sample::now(n_sent % self.keys, self.size);
                 let receipt = publisher.submit(&sample).await.map_err(refused)?;
                 // Whoever takes the answers has ended only with an error of its own.
-                let _ = sender.send((due, receipt)).await;
+                let _ = sender.send((called, receipt)).await;
                 n_sent += 1;
             }
             bar.set_position(n_sent);
         }
-        Ok(())
+        Ok(late)
     }
 }
 
-/// The time from each event's due moment to its answer; answers come in order.
+/// The time from each call to its answer; answers come in order.
 async fn answers(mut receiver: mpsc::Receiver<(Instant, Receipt)>) -> Result<Times, Failure> {
     let mut times = Times::new();
-    while let Some((due, receipt)) = receiver.recv().await {
+    while let Some((called, receipt)) = receiver.recv().await {
         receipt.await.map_err(refused)?;
-        times.add(due.elapsed());
+        times.add(called.elapsed());
     }
     Ok(times)
 }

@@ -25,11 +25,6 @@ impl Sample {
         Self { sent: BEGAN.elapsed(), key, size }
     }
 
-    /// An event that should have been sent at this time.
-    pub(super) fn due(at: Instant, key: u64, size: usize) -> Self {
-        Self { sent: at.duration_since(*BEGAN), key, size }
-    }
-
     /// How long ago it was sent.
     pub(super) fn age(&self) -> Duration {
         BEGAN.elapsed().saturating_sub(self.sent)
