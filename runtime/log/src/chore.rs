@@ -7,6 +7,7 @@ use crate::contents::Closed;
 use crate::disk::File;
 use crate::error::WriteError;
 use crate::index_file;
+use crate::pace::Pace;
 use crate::segment::{self, Segment};
 use crate::shared::Shared;
 
@@ -33,22 +34,23 @@ fn is_no_space(error: &io::Error) -> bool {
 
 impl Chore {
     /// Does it, and waits for the disk.
-    pub(crate) fn run(self, shared: &Shared) -> Result<ChoreDone, WriteError> {
+    pub(crate) fn run(self, shared: &Shared, pace: &Pace<'_>) -> Result<ChoreDone, WriteError> {
         match self {
-            Self::Prepare(segment) => prepare(segment, shared),
+            Self::Prepare(segment) => prepare(segment, shared, pace),
             Self::File(closed) => Ok(file(closed, shared)),
             Self::Remove(number) => remove(number, shared),
         }
     }
 }
 
-fn prepare(segment: Segment, shared: &Shared) -> Result<ChoreDone, WriteError> {
-    match segment.prepare(&*shared.disk) {
+fn prepare(segment: Segment, shared: &Shared, pace: &Pace<'_>) -> Result<ChoreDone, WriteError> {
+    match segment.prepare(&*shared.disk, pace) {
         Ok(file) => Ok(ChoreDone::Prepared(segment, file)),
         Err(error) if is_no_space(&error) => {
             tracing::warn!(segment = segment.number, %error, "no space for a further segment");
             Ok(ChoreDone::NoSpace)
         }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(ChoreDone::Nothing),
         Err(source) => {
             let what = format!("preparing segment {}", segment.number);
             Err(WriteError::Io { what, source })

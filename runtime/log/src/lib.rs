@@ -27,6 +27,8 @@ pub mod identity;
 
 pub mod checkpoint;
 
+mod pace;
+
 mod segment;
 
 mod frames;

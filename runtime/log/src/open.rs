@@ -22,6 +22,7 @@ use crate::identity::Identity;
 use crate::judge::{Earlier, Judged, judge};
 use crate::log::{Log, LogStart};
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::replay::Replay;
 use crate::section::Sections;
 use crate::segment::{self, Segment, zero};
@@ -108,7 +109,7 @@ fn begin(
         cluster: identity.cluster,
         node: identity.node,
     };
-    let file = segment.prepare(&*disk).map_err(failed("preparing", 0))?;
+    let file = segment.prepare(&*disk, &Pace::AtOnce).map_err(failed("preparing", 0))?;
     let identity = next_incarnation(identity);
     let shared = Arc::new(Shared::new(disk.clone()));
     shared.events().index.add_segment(segment, Sections::default());

@@ -19,6 +19,7 @@ use tidings_types::offset::Position;
 
 use crate::disk::{Disk, File};
 use crate::identity::FORMAT;
+use crate::pace::{GENTLE_STEP_BYTES, Go, Pace};
 
 /// The folder of segments and index files.
 pub(crate) const DIR: &str = "log";
@@ -127,10 +128,10 @@ impl Segment {
     }
 
     /// Makes the file: durable, zero-filled, under its name. What an earlier try left is replaced.
-    pub(crate) fn prepare(&self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+    pub(crate) fn prepare(&self, disk: &dyn Disk, pace: &Pace<'_>) -> io::Result<Arc<dyn File>> {
         let path = path(self.number);
         let fresh = format!("{path}.tmp");
-        let made = self.fill(disk, &fresh);
+        let made = self.fill(disk, &fresh, pace);
         if made.is_err() {
             // The space may be what others wait for.
             let _ = disk.remove(&fresh);
@@ -141,28 +142,37 @@ impl Segment {
         Ok(file)
     }
 
-    fn fill(&self, disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn File>> {
+    fn fill(&self, disk: &dyn Disk, path: &str, pace: &Pace<'_>) -> io::Result<Arc<dyn File>> {
         let file = disk.create(path)?;
-        zero(&*file, 0, self.size)?;
+        let mut done = 0;
+        while done < self.size {
+            let (step, go) = match pace.go(done, self.size)? {
+                Go::On => (FILL_SYNC_BYTES, Go::On),
+                Go::Gently => (GENTLE_STEP_BYTES, Go::Gently),
+            };
+            let end = self.size.min(done + step);
+            zero(&*file, done, end)?;
+            done = end;
+            if done < self.size {
+                file.sync()?;
+            }
+            if go == Go::Gently {
+                Pace::rest();
+            }
+        }
         file.write_at(&mut [IoSlice::new(&self.encode())], 0)?;
         file.sync()?;
         Ok(file)
     }
 }
 
-/// Writes zeros over a range of a file. The caller syncs the last of them.
+/// Writes zeros over a range of a file. The caller syncs them.
 pub(crate) fn zero(file: &dyn File, mut at: u64, end: u64) -> io::Result<()> {
-    let zeros = vec![0; FILL_BYTES];
-    let mut unsynced = 0;
+    let zeros = vec![0; usize::try_from(end - at).unwrap_or(FILL_BYTES).min(FILL_BYTES)];
     while at < end {
         let n_bytes = usize::try_from(end - at).unwrap_or(FILL_BYTES).min(FILL_BYTES);
         file.write_at(&mut [IoSlice::new(zeros.split_at(n_bytes).0)], at)?;
         at += n_bytes as u64;
-        unsynced += n_bytes as u64;
-        if unsynced >= FILL_SYNC_BYTES && at < end {
-            file.sync()?;
-            unsynced = 0;
-        }
     }
     Ok(())
 }
@@ -202,7 +212,7 @@ mod tests {
     #[test]
     fn prepared_segment_survives_a_crash_or_never_was() {
         let disk = MemoryDisk::new();
-        sample().prepare(&disk).unwrap();
+        sample().prepare(&disk, &Pace::AtOnce).unwrap();
         disk.crash();
         let file = disk.open(&path(3)).unwrap();
         assert_eq!(Segment::read(&*file).unwrap(), HeaderRead::Intact(sample()));
@@ -210,7 +220,7 @@ mod tests {
 
         let disk = MemoryDisk::new();
         disk.fail_next_sync();
-        assert!(sample().prepare(&disk).is_err());
+        assert!(sample().prepare(&disk, &Pace::AtOnce).is_err());
         assert_eq!(disk.list(DIR).unwrap(), Vec::<String>::new());
     }
 }

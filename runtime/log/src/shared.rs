@@ -13,6 +13,7 @@ use crate::contents::{Closed, Scan};
 use crate::disk::Disk;
 use crate::event_index::EventIndex;
 use crate::event_tail::EventTail;
+use crate::pace::Gauge;
 
 /// Events by topic and offset.
 #[derive(Default)]
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     log_bytes: AtomicU64,
     space: AtomicU8,
+    pub(crate) gauge: Gauge,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,6 +52,7 @@ impl Shared {
             durable: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             space: AtomicU8::new(Space::Plenty as u8),
+            gauge: Gauge::default(),
         }
     }
 

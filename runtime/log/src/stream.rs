@@ -85,6 +85,11 @@ impl Stream {
         self.is_marked
     }
 
+    /// Bytes that are left in the segment.
+    pub(crate) fn room(&self) -> u64 {
+        self.segment.end().since(self.end)
+    }
+
     /// Whether so many bytes of frames have room in the segment.
     pub(crate) fn has_room(&self, n_bytes: u64) -> bool {
         self.end.plus(n_bytes) <= self.segment.end()

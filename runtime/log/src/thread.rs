@@ -25,6 +25,7 @@ use tidings_types::limits::{MARK_AFTER_IDLE, WRITE_BYTES_MAX};
 use crate::chore::{Chore, ChoreDone};
 use crate::error::WriteError;
 use crate::job::{Job, Persisted};
+use crate::pace::Pace;
 use crate::writer::Writer;
 
 /// So long after a full disk the next try is made.
@@ -73,7 +74,7 @@ pub(crate) fn spawn(
     let answers = sender.clone();
     let chore_thread = Builder::new().name("tidings-chores".to_owned()).spawn(move || {
         for chore in orders {
-            let answer = match chore.run(&shared) {
+            let answer = match chore.run(&shared, &Pace::beside(&shared.gauge)) {
                 Ok(done) => Message::Done(done),
                 Err(error) => Message::Failed(error),
             };
@@ -88,6 +89,7 @@ pub(crate) fn spawn(
             on_fatal(&error);
         }
         drop(chores);
+        writer.shared().gauge.close();
         // Joined, so that nobody touches the directory once `stop` has returned.
         let _ = chore_thread.join();
     })?;

@@ -23,6 +23,7 @@ use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::head::{Head, encode_vote};
 use crate::job::{Job, Persisted};
+use crate::pace::Pace;
 use crate::queue::pop_front_if;
 use crate::section::Sections;
 use crate::segment::Segment;
@@ -222,7 +223,7 @@ impl Writer {
         while goes_on {
             goes_on = false;
             for chore in self.chores() {
-                let done = chore.run(&self.shared)?;
+                let done = chore.run(&self.shared, &Pace::AtOnce)?;
                 // What has to wait must not be asked for again at once.
                 goes_on = !matches!(done, ChoreDone::NoSpace | ChoreDone::Later);
                 self.done(done);
@@ -318,6 +319,8 @@ impl Writer {
         let kept: u64 = self.kept.iter().map(|kept| kept.size).sum();
         let open = self.stream.segment().at(self.stream.end());
         self.shared.set_log_bytes(kept + open);
+        let prepared: u64 = self.prepared.iter().map(|(segment, _)| segment.size).sum();
+        self.shared.gauge.set_room(self.stream.room() + prepared);
         let space = match self.prepared.len() {
             _ if !self.is_full => Space::Plenty,
             0 => Space::LastSegment,

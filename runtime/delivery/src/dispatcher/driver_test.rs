@@ -78,6 +78,10 @@ pub(super) struct World {
     pub(super) poison: Option<u64>,
     /// Every event dies.
     pub(super) is_deadly: bool,
+    /// Every success of the first group emits.
+    pub(super) always_emits: bool,
+    /// Offsets of the batch that was handed out last.
+    pub(super) last_batch: Vec<u64>,
     /// Where turns emit to.
     pub(super) mails_to: TopicId,
     /// Bytes of an event's content, about.
@@ -128,6 +132,8 @@ impl World {
             fail_percent: 20,
             poison: None,
             is_deadly: false,
+            always_emits: false,
+            last_batch: Vec::new(),
             mails_to: TopicId::new(0),
             payload_bytes: 60,
             is_strict: true,
@@ -177,6 +183,15 @@ impl World {
         let incarnation = Incarnation::new(1);
         self.has_moved = true;
         self.command(Command::Leave { group, node, incarnation });
+    }
+
+    /// All lanes go to another node and come back: the only member leaves, another joins, and back.
+    pub(super) fn move_away_and_back(&mut self, group: GroupId) {
+        let other = NodeId::new(2);
+        self.leave(group, NODE);
+        self.join(group, other, 1);
+        self.leave(group, other);
+        self.join(group, NODE, 1);
     }
 
     pub(super) fn worker_up(&mut self, group: GroupId, worker: WorkerId) {
@@ -248,6 +263,7 @@ impl World {
             self.check_delivery(group, worker, batch, delivery);
         }
         self.n_delivered += deliveries.len();
+        self.last_batch = deliveries.iter().map(|delivery| delivery.offset.get()).collect();
     }
 
     fn check_delivery(&mut self, group: GroupId, worker: WorkerId, batch: BatchId, d: &Delivery) {
@@ -307,12 +323,20 @@ impl World {
 
     /// Publishes a batch of events of few keys.
     pub(super) fn publish(&mut self, topic: TopicId, n_events: u64, n_keys: u64) {
+        let keys = (0..n_events).map(|_| match self.rng.below(n_keys + 1) {
+            0 => String::new(),
+            n => format!("k-{n}"),
+        });
+        let keys: Vec<_> = keys.collect();
+        self.publish_keyed(topic, &keys);
+    }
+
+    pub(super) fn publish_keyed<K: AsRef<str>>(&mut self, topic: TopicId, keys: &[K]) {
         let mut builder = RecordsBuilder::with_capacity(0);
-        for _ in 0..n_events {
+        for key in keys {
             self.n_published += 1;
             let id = format!("e-{}", self.n_published);
-            let key = format!("k-{}", self.rng.below(n_keys + 1));
-            let key = if key == "k-0" { "" } else { key.as_str() };
+            let key = key.as_ref();
             let payload = vec![b'p'; self.rng.below(self.payload_bytes) as usize];
             builder.push(&NewEvent {
                 id: &id,
@@ -510,6 +534,18 @@ impl World {
         }
     }
 
+    /// The worker starts and ends what it holds, without telling.
+    pub(super) fn work_only(&mut self, group: GroupId, worker: WorkerId) {
+        while !self.workers[&(group, worker)].session.is_idle() {
+            self.work(group, worker);
+        }
+    }
+
+    pub(super) fn work_and_hear(&mut self, group: GroupId, worker: WorkerId) {
+        self.work_only(group, worker);
+        self.hear(group, worker);
+    }
+
     fn verdict(&mut self, group: GroupId, delivery: &Delivery) -> Verdict {
         let message = "played".to_owned();
         if self.is_deadly {
@@ -526,7 +562,7 @@ impl World {
             let after = Duration::from_millis(self.rng.below(300));
             return Verdict::Again { after, class: FailureClass::Error, message };
         }
-        if group == self.groups[0] && self.chance(20) {
+        if group == self.groups[0] && (self.always_emits || self.chance(20)) {
             return Verdict::DoneEmitting(vec![self.mail(group, delivery)]);
         }
         if self.chance(10) { Verdict::Skipped } else { Verdict::Done }

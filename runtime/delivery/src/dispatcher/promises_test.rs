@@ -142,3 +142,54 @@ fn early_wake_is_asked_for_again() {
     assert!(world.wake_early().is_some_and(|at_ms| begin_ms + 60_000 <= at_ms));
     world.finish();
 }
+
+/// What must happen to the turn of a lane that moved away and came back before it was applied.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    LostThenMoved,
+    MovedThenLost,
+    /// The later event of the key comes back before the earlier one.
+    LaterFirst,
+}
+
+/// A turn whose lane moved cannot count, so its event comes again, and the later event of its key
+/// must not be first, whatever is noticed first. We lose the turn of one event while the next one
+/// is out, and move their lane.
+#[test]
+fn recalled_turn_stays_in_front_of_its_key() {
+    for way in [Way::LostThenMoved, Way::MovedThenLost, Way::LaterFirst] {
+        let mut world = World::new(7, 1);
+        world.fail_percent = 0;
+        world.always_emits = true;
+        world.lead();
+        let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+        let other = world.groups[1];
+        world.drain(other);
+        world.publish_keyed(topic, &["mover", "mover"]);
+        assert_eq!(world.last_batch, [0], "a new worker is handed one event");
+        world.work_and_hear(group, worker);
+        assert_eq!(world.last_batch, [1]);
+        world.work_only(group, worker);
+        match way {
+            Way::LostThenMoved => {
+                world.lose(0);
+                world.move_away_and_back(group);
+                world.hear(group, worker);
+            }
+            Way::MovedThenLost => {
+                world.move_away_and_back(group);
+                world.lose(0);
+                world.hear(group, worker);
+            }
+            Way::LaterFirst => {
+                world.drain(group);
+                world.move_away_and_back(group);
+                world.hear(group, worker);
+                world.lose(0);
+                world.serve(group);
+            }
+        }
+        assert_eq!(world.last_batch, [0, 1], "{way:?}");
+        world.finish();
+    }
+}

@@ -162,6 +162,12 @@ impl Group {
             }
             Kept::Turn(kept) => {
                 self.free_turn(&kept);
+                if let Some(id) = self.find_turn(&kept)
+                    && self.epoch_of(id, kept.turn.lane_epoch).is_none()
+                {
+                    self.give_back(id, now_ms);
+                    return;
+                }
                 let turns = &mut self.outbox.turns;
                 let place = turns.partition_point(|other| other.number < kept.number);
                 turns.insert(place, kept);
