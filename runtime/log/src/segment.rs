@@ -146,10 +146,8 @@ impl Segment {
         let file = disk.create(path)?;
         let mut done = 0;
         while done < self.size {
-            let (step, go) = match pace.go(done, self.size)? {
-                Go::On => (FILL_SYNC_BYTES, Go::On),
-                Go::Gently => (GENTLE_STEP_BYTES, Go::Gently),
-            };
+            let go = pace.go(done, self.size)?;
+            let step = if go == Go::On { FILL_SYNC_BYTES } else { GENTLE_STEP_BYTES };
             let end = self.size.min(done + step);
             zero(&*file, done, end)?;
             done = end;

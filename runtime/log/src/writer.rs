@@ -30,6 +30,9 @@ use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::stream::{NewFrame, Stream};
 
+/// A segment is at most so much larger than the one before it.
+const SEGMENT_GROWTH: u64 = 4;
+
 /// What a writer begins with.
 pub(crate) struct WriterStart {
     pub(crate) shared: Arc<Shared>,
@@ -242,7 +245,8 @@ impl Writer {
             chores.push(Chore::Prepare(Segment {
                 number: before.number + 1,
                 first: before.end(),
-                size: self.segment_bytes,
+                // From a small first one they grow: the next is there before the last is full.
+                size: self.segment_bytes.min(before.size * SEGMENT_GROWTH),
                 salt: stamp.salt,
                 created_ms: stamp.created_ms,
                 cluster: before.cluster,
