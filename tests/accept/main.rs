@@ -44,14 +44,15 @@ fn main() -> ExitCode {
     if args.mode == "poison-node" {
         return poison::node(&args);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("the system gives threads");
     let mut n_failed = 0;
     let mut n_passed = 0;
     for (name, run) in items(&args) {
-        let item = runtime.block_on(run).unwrap_or_else(|error| {
-            Item { line: format!("failed: {error}"), holds: false }
-        });
+        let item = runtime
+            .block_on(run)
+            .unwrap_or_else(|error| Item { line: format!("failed: {error}"), holds: false });
         n_passed += u32::from(item.holds);
         n_failed += u32::from(!item.holds);
         println!("{} {name}: {}", if item.holds { "ok  " } else { "FAIL" }, item.line);

@@ -31,7 +31,8 @@ impl Process {
 
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
         assert!(self.child.is_none(), "a node is started once at a time");
-        let log = File::options().create(true).append(true).open(self.data.with_extension("log"))?;
+        let log =
+            File::options().create(true).append(true).open(self.data.with_extension("log"))?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .args(["--port", &self.port.to_string()])
@@ -96,7 +97,8 @@ impl Process {
             let groups = client.get("/v1/groups").await?.json()?;
             let groups = groups.get("groups").cloned().unwrap_or(groups);
             let lags: Vec<_> = groups.as_array().into_iter().flatten().collect();
-            let is_settled = |group: &&serde_json::Value| group["lag"] == 0 && group["redriven"] == 0;
+            let is_settled =
+                |group: &&serde_json::Value| group["lag"] == 0 && group["redriven"] == 0;
             if !lags.is_empty() && lags.iter().all(is_settled) {
                 return Ok(());
             }

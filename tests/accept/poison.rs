@@ -58,7 +58,8 @@ impl Handle<DoseGiven> for Drinker {
 
 /// The node under test: this program, with the handler above.
 pub(crate) fn node(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("the system gives threads");
     let mut config = tidings::config::config::Config::default();
     config.node.data_dir.clone_from(&args.data);

@@ -52,8 +52,10 @@ pub(crate) async fn run(binary: PathBuf) -> Result<Item, Failed> {
         && status.success()
         && bad == 422
         && mail.max(count) < bound();
-    let line = format!("in the outbox after {mail:.1?}, counted after {count:.1?}, bad address {bad}, \
-         story tells both groups: {tells}, exit={status}");
+    let line = format!(
+        "in the outbox after {mail:.1?}, counted after {count:.1?}, bad address {bad}, \
+         story tells both groups: {tells}, exit={status}"
+    );
     Ok(Item { line, holds })
 }
 

@@ -65,7 +65,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         measuring.stop().await;
         let (late, answers) = published?;
         let setup = Setup { size: steady.size, groups: 1, durable: DURABLE };
-        let measured = tally.times().measured("latency", took, &setup).at_rate(rate, &answers, &late);
+        let measured =
+            tally.times().measured("latency", took, &setup).at_rate(rate, &answers, &late);
         give(&context.output, &measured, "events")?;
         context.output.next(&["tidings bench disk", "tidings bench publish"]);
         Ok(())
