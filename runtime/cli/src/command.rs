@@ -63,7 +63,7 @@ pub(crate) enum Command {
     #[command(subcommand, visible_alias = "dlq")]
     Dead(dead::Command),
     /// Say how the node is
-    Status,
+    Status(status::Args),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Command),
@@ -87,7 +87,7 @@ impl Command {
             Self::Topic(command) => wait_for(topic::run(context, command)),
             Self::Group(command) => wait_for(group::run(context, command)),
             Self::Dead(command) => wait_for(dead::run(context, command)),
-            Self::Status => wait_for(status::run(context)),
+            Self::Status(args) => wait_for(status::run(context, args)),
             Self::Bench(command) => bench::run(context, command),
             Self::Log(command) => log::run(context, command),
             Self::Config(command) => config::run(context, command),

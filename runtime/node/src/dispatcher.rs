@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use crate::call::answer;
 use crate::cluster_time::ClusterTime;
 use crate::groups::GroupNames;
+use crate::guard::whole;
 use crate::mail::{ToDispatcher, ToReplica};
 use crate::metrics::{Metrics, OfGroup, OfOutcome};
 use crate::seat::Seat;
@@ -85,6 +86,29 @@ impl Actor for Dispatcher {
         msg: ToDispatcher,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        whole("dispatcher", || {
+            self.take(msg, state);
+            self.carry_out(&myself, state);
+            if !state.drain_ports.is_empty() && state.is_idle() {
+                state.drain_ports.drain(..).for_each(|port| answer(port, ()));
+            }
+        });
+        Ok(())
+    }
+}
+
+impl State {
+    /// Nothing is at a worker, and every outcome is in the log.
+    fn is_idle(&self) -> bool {
+        self.served.iter().all(|&group| {
+            let group = self.core.observe(group).unwrap_or_default();
+            group.n_out == 0 && group.n_uncommitted == 0
+        })
+    }
+}
+
+impl Dispatcher {
+    fn take(&self, msg: ToDispatcher, state: &mut State) {
         match msg {
             ToDispatcher::RoleChanged { groups: Some(groups) } => {
                 groups.iter().for_each(|group| self.names.insert(group.group, &group.name));
@@ -128,25 +152,8 @@ impl Actor for Dispatcher {
                 self.step(state, Input::Wake);
             }
         }
-        self.carry_out(&myself, state);
-        if !state.drain_ports.is_empty() && state.is_idle() {
-            state.drain_ports.drain(..).for_each(|port| answer(port, ()));
-        }
-        Ok(())
     }
-}
 
-impl State {
-    /// Nothing is at a worker, and every outcome is in the log.
-    fn is_idle(&self) -> bool {
-        self.served.iter().all(|&group| {
-            let group = self.core.observe(group).unwrap_or_default();
-            group.n_out == 0 && group.n_uncommitted == 0
-        })
-    }
-}
-
-impl Dispatcher {
     fn now(&self) -> Duration {
         self.time.at(self.clock.now())
     }

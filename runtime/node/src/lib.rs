@@ -13,6 +13,8 @@ pub mod clock;
 
 mod call;
 
+mod guard;
+
 mod timer;
 
 mod whose;

@@ -29,6 +29,7 @@ use tidings_types::sync::{BatchCell, ByteGate, Permit, Sealed};
 
 use crate::call::answer;
 use crate::error::CommandError;
+use crate::guard::whole;
 use crate::mail::{CommandResult, ToPubSub, ToReplica};
 use crate::metrics::{Metrics, OfTopic};
 use crate::publish::{BatchResult, OpenBatches};
@@ -114,6 +115,17 @@ impl Actor for PubSub {
         msg: ToPubSub,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        whole("pubsub", || {
+            self.take(msg, state);
+            self.depart(&myself, state);
+            self.carry_out(&myself, state);
+        });
+        Ok(())
+    }
+}
+
+impl PubSub {
+    fn take(&self, msg: ToPubSub, state: &mut State) {
         match msg {
             ToPubSub::Kick(topic) => {
                 if state.is_waiting.insert(topic) {
@@ -136,13 +148,8 @@ impl Actor for PubSub {
                 self.step(state, Input::Wake);
             }
         }
-        self.depart(&myself, state);
-        self.carry_out(&myself, state);
-        Ok(())
     }
-}
 
-impl PubSub {
     fn step(&self, state: &mut State, input: Input) {
         state.core.step(self.clock.now(), input, &mut state.outputs);
     }

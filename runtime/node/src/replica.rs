@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use crate::cluster_time::ClusterTime;
+use crate::guard::whole;
 use crate::mail::{ToDispatcher, ToPubSub, ToReplica};
 use crate::metrics::Metrics;
 use crate::timer::Timer;
@@ -98,13 +99,12 @@ impl Actor for Replica {
                 return Ok(());
             }
         };
-        // A panic here would leave a core that is half-way between two states.
-        let abort = AbortOnPanic;
-        let now = self.now();
-        state.core.step(now, input, &mut state.outputs);
-        self.time.show(state.core.cluster_ms(now), now.mono);
-        self.carry_out(&myself, state);
-        std::mem::forget(abort);
+        whole("replica", || {
+            let now = self.now();
+            state.core.step(now, input, &mut state.outputs);
+            self.time.show(state.core.cluster_ms(now), now.mono);
+            self.carry_out(&myself, state);
+        });
         Ok(())
     }
 }
@@ -215,15 +215,5 @@ impl Pending {
 impl State {
     fn log_bytes(&self) -> i64 {
         i64::try_from(self.core.reader().log_bytes()).unwrap_or(i64::MAX)
-    }
-}
-
-/// Ends the process if it is dropped by a panic.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        error!("the replica panicked; the process ends, and recovery begins from the disk");
-        std::process::abort();
     }
 }

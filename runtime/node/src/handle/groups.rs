@@ -32,9 +32,15 @@ impl NodeHandle {
         Ok(self.group_info(&self.find_group(name).await?))
     }
 
+    /// A service that runs everywhere is found by its own name, too: as this process's mailbox.
     pub(super) async fn find_group(&self, name: &GroupName) -> Result<GroupView, FindError> {
         let wanted = name.clone();
-        let group = self.inspect(move |core| core.state().group(&wanted)).await?;
+        let here = GroupName::new(format!("{name}.{}", self.shared.name)).ok();
+        let look = move |core: &tidings_replica::Replica| {
+            let state = core.state();
+            state.group(&wanted).or_else(|| state.group(&here?))
+        };
+        let group = self.inspect(look).await?;
         group.ok_or_else(|| FindError::NotFound { what: format!("group {name}") })
     }
 
