@@ -1,9 +1,11 @@
 //! What every command is given: the global flags, the output, the way to the configuration.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tidings_config::config::Config;
 use tidings_config::load;
 use tidings_config::load::{Loaded, Options};
 
@@ -13,6 +15,7 @@ use crate::server::Server;
 
 /// Flags that each command has.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The node that client commands talk to, as http://host:port
     #[arg(long, global = true, value_name = "URL")]
@@ -63,17 +66,38 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: Global) -> Result<Self, Failure> {
+        let mut output = Output::new(global.output, global.quiet);
+        let shown = |path: &PathBuf| path.display().to_string();
+        for (name, value) in [
+            ("--config", global.config.as_ref().map(shown)),
+            ("--token-file", global.token_file.as_ref().map(shown)),
+            ("--server", global.server.clone()),
+        ] {
+            if let Some(value) = value {
+                output = output.with_node_flag(name, &value);
+            }
+        }
         let token = global.token_file.map(read_token).transpose()?;
         let options = Options::with_file(global.config)
             .flag("--token-file", "http.token", token)
             .flag("--server", "client.server", global.server)
             .flag("--timeout", "client.timeout", global.timeout);
-        Ok(Self { output: Output::new(global.output, global.quiet), options })
+        Ok(Self { output, options })
     }
 
     /// The configuration of a command that talks to a node.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         Ok(load(self.options.clone())?)
+    }
+
+    /// The output of a command that runs a node here: what it suggests must reach that node.
+    pub(crate) fn output_of_node(&self, addr: SocketAddr) -> Output {
+        let mut config = Config::default();
+        (config.http.address, config.http.port) = (addr.ip(), addr.port());
+        let (url, output) = (config.server_url(), self.output.clone());
+        let reached = self.load().map(|loaded| loaded.config.server_url());
+        let is_reached = reached.is_ok_and(|reached| reached == url);
+        if is_reached { output } else { output.with_node_flag("--server", &url) }
     }
 
     /// The options of a command that runs a node.

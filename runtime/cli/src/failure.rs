@@ -1,6 +1,7 @@
 //! What can go wrong with a command, and how it is told: code, what, what to do.
 //!
-//! Scripts read the exit code: 1 failed, 2 usage, 4 timeout or outcome unknown, 78 configuration.
+//! Scripts read the exit code: 1 failed, 2 usage, 3 not healthy, 4 timeout or outcome unknown,
+//! 78 configuration or data directory.
 
 use std::fmt;
 use std::io;
@@ -38,9 +39,9 @@ pub(crate) enum Failure {
     /// What was asked for makes no sense.
     #[error("{what}")]
     Usage { what: String, help: &'static str },
-    /// Some of a file was stored, and some was not.
+    /// A file was not stored as a whole; `stored` says what was.
     #[error("{stored}; {cause}")]
-    Partly { stored: String, cause: Box<Failure> },
+    Partly { stored: String, is_any_stored: bool, cause: Box<Failure> },
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -107,6 +108,12 @@ impl Failure {
             Self::NotUnderstood { .. } => "is it a tidings node, and of this version?",
             Self::Config(_) => "`tidings config reference` lists every setting",
             Self::Usage { help, .. } => help,
+            // What the node says of its request, that nothing was stored, is not so of the file.
+            Self::Partly { is_any_stored: true, cause, .. }
+                if matches!(**cause, Self::Refused(_) | Self::File { .. }) && self.exit() != 4 =>
+            {
+                "mend it, then publish only the lines that are not stored"
+            }
             Self::Partly { cause, .. } => return cause.help(),
             Self::Node { help, .. } => help,
             Self::File { .. } | Self::Output(_) => return None,
@@ -161,8 +168,8 @@ mod tests {
         let unknown = Problem { status: 504, ..Problem::default() };
         let unknown = Failure::Refused(Box::new(unknown));
         assert_eq!(unknown.exit(), 4);
-        let partly =
-            Failure::Partly { stored: "lines 1 to 3".to_owned(), cause: Box::new(unknown) };
+        let (stored, cause) = ("lines 1 to 3".to_owned(), Box::new(unknown));
+        let partly = Failure::Partly { stored, is_any_stored: true, cause };
         assert_eq!(partly.exit(), 4);
     }
 

@@ -1,7 +1,7 @@
 //! The `tidings` command: starts nodes, and talks to them over HTTP.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 usage,
-//! 4 timeout or outcome unknown, 78 bad configuration. One file for each command.
+//! 3 not healthy, 4 timeout or outcome unknown, 78 bad configuration or data directory. One file for each command.
 
 // In reading order; each module uses only those above it.
 mod failure;
@@ -22,9 +22,19 @@ use clap::Parser;
 use crate::command::Command;
 use crate::context::{Context, Global};
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   ok
+  1   failed
+  2   bad usage
+  3   the node is not healthy (status --until-healthy)
+  4   timeout, or the outcome is unknown
+  78  the configuration or the data directory cannot be used";
+
 /// Event-driven microservices as supervised actors on one durable log.
 #[derive(Debug, Parser)]
 #[command(name = "tidings", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = EXIT_CODES)]
 struct Tidings {
     #[command(flatten)]
     global: Global,
@@ -55,5 +65,19 @@ mod tests {
     #[test]
     fn command_tree_is_sound() {
         Tidings::command().debug_assert();
+    }
+
+    /// Who reads the help of one command must not take the flags of all for its own, and who
+    /// writes a script must find the exit codes.
+    #[test]
+    fn help_sets_global_flags_apart_and_tells_the_exit_codes() {
+        let help = Tidings::command().render_long_help().to_string();
+        let (_, global) = help.split_once("\nGlobal options:").unwrap();
+        for flag in ["--server", "--token-file", "--timeout", "--config", "--output", "--quiet"] {
+            assert!(global.contains(flag), "{flag} is not in\n{global}");
+        }
+        for code in ["0", "1", "2", "3", "4", "78"] {
+            assert!(help.contains(&format!("\n  {code} ")), "{code} is not in\n{help}");
+        }
     }
 }

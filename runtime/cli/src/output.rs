@@ -23,15 +23,25 @@ pub(crate) enum Format {
 }
 
 /// Where a command's words go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
     is_quiet: bool,
+    /// Flags that a suggested command needs, or it would ask another node than this one did.
+    node_flags: Vec<(&'static str, String)>,
 }
 
 impl Output {
     pub(crate) const fn new(format: Format, is_quiet: bool) -> Self {
-        Self { format, is_quiet }
+        Self { format, is_quiet, node_flags: Vec::new() }
+    }
+
+    /// Lets the commands that are suggested carry this flag, once.
+    #[must_use]
+    pub(crate) fn with_node_flag(mut self, name: &'static str, value: &str) -> Self {
+        self.node_flags.retain(|(earlier, _)| *earlier != name);
+        self.node_flags.push((name, word(value)));
+        self
     }
 
     /// Whether a person reads along: then there are progress bars and hints.
@@ -80,9 +90,20 @@ impl Output {
         }
     }
 
-    /// Suggests commands.
+    /// Suggests commands that talk to the node.
     pub(crate) fn next(&self, commands: &[&str]) {
+        let commands: Vec<_> = commands.iter().map(|command| self.with_flags(command)).collect();
         self.say(&format!("next:  {}", commands.join("     ")));
+    }
+
+    /// Suggests commands that talk to no node.
+    pub(crate) fn next_here(&self, commands: &[&str]) {
+        self.say(&format!("next:  {}", commands.join("     ")));
+    }
+
+    fn with_flags(&self, command: &str) -> String {
+        let flags = self.node_flags.iter().map(|(name, value)| format!(" {name} {value}"));
+        command.to_owned() + &flags.collect::<String>()
     }
 }
 
@@ -111,6 +132,22 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// So many of a thing whose plural has an s.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
+/// One word of a command line, quoted where a shell would take it apart.
+pub(crate) fn word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@%+=,".contains(&byte);
+    // A ~ that comes first is a shell's word for somebody's home.
+    if !text.is_empty() && !text.starts_with('~') && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 fn json<T: Serialize + ?Sized>(item: &T) -> String {
     serde_json::to_string(item).expect("our own shapes have string keys only")
 }
@@ -130,6 +167,39 @@ mod tests {
         let rows = [["users", "7"], ["orders.eu", "12"]].map(|row| row.map(str::to_owned).to_vec());
         let table = table(&["TOPIC", "EVENTS"], rows.into_iter());
         assert_eq!(table, "TOPIC      EVENTS\nusers      7\norders.eu  12");
+    }
+
+    /// Each flag may be given once only, and the command that runs a node has the last word.
+    #[test]
+    fn suggested_commands_reach_the_same_node() {
+        let output = Output::new(Format::Table, false);
+        assert_eq!(output.with_flags("tidings status"), "tidings status");
+        let output = output
+            .with_node_flag("--server", "http://x:1")
+            .with_node_flag("--config", "my file")
+            .with_node_flag("--server", "http://x:2");
+        let command = output.with_flags("tidings status");
+        assert_eq!(command, "tidings status --config 'my file' --server http://x:2");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(
+            [0, 1, 2_000].map(|n| counted(n, "event")),
+            ["0 events", "1 event", "2,000 events"]
+        );
+    }
+
+    /// What we suggest is pasted into a shell, which must take each word as we meant it.
+    #[test]
+    fn words_survive_a_shell() {
+        for plain in ["http://127.0.0.1:7270", ".tidings/demo", "a@3"] {
+            assert_eq!(word(plain), plain);
+        }
+        assert_eq!(
+            ["", "a b", "~x", "$x;y", "it's"].map(word),
+            ["''", "'a b'", "'~x'", "'$x;y'", r"'it'\''s'"]
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -125,11 +125,16 @@ async fn as_problem(response: Response) -> Response {
         Ok(whole) => String::from_utf8_lossy(&whole.to_bytes()).into_owned(),
         Err(_) => String::new(),
     };
-    let detail = match status.canonical_reason() {
-        Some(reason) if text.trim().is_empty() => reason.to_lowercase(),
-        _ => text,
+    let is_empty = text.trim().is_empty();
+    let problem = match status.canonical_reason() {
+        // So answers a router without such a route: no service was asked.
+        _ if is_empty && status == StatusCode::NOT_FOUND => {
+            Problem::new(codes::NO_ROUTE, "neither the node nor a service has this path")
+        }
+        Some(reason) if is_empty => Problem::of_service(status, reason.to_lowercase()),
+        _ => Problem::of_service(status, text),
     };
-    let problem = Problem::of_service(status, detail).into_response();
+    let problem = problem.into_response();
     // What else the service said, such as `allow` or `retry-after`, stays.
     parts.headers.remove(header::CONTENT_LENGTH);
     let mut response = problem;

@@ -61,6 +61,8 @@ pub const LINGER_WAIT_MAX: Duration = Duration::from_secs(1);
 pub const LINGER_BYTES_MAX: usize = 8 * MIB;
 /// How long a publish waits for admission before it is told that the node is busy.
 pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long metrics wait for the node's gauges; those that do not come show what they last were.
+pub const SCRAPE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a user's route may take until its answer begins.
 pub const USER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Requests to users' routes that run at a time.

@@ -4,14 +4,22 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::pin::Pin;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
+use tidings_delivery::retry::RetryPolicy;
+use tidings_delivery::session::Verdict;
+use tidings_node::service::{Handler, Policy, ServiceSpec, Work};
+use tidings_types::layout::command::{DeadReason, GroupStart};
+use tidings_types::name::{GroupName, TopicName};
+use tokio::sync::watch;
 
-use crate::common::{Answer, Served};
+use crate::common::{Answer, Served, pause};
 
 const EVENTS: &str = "/v1/topics/users/events";
 
@@ -221,6 +229,112 @@ fn routes_answer() {
     assert!(metrics.text().ends_with("# EOF\n"));
 }
 
+/// Does as each event says.
+struct Obedient {
+    released: watch::Receiver<bool>,
+}
+
+impl Handler for Obedient {
+    fn run<'a>(&'a mut self, work: &'a mut Work) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            while let Some(delivery) = work.next() {
+                let verdict = match (delivery.event.payload(), delivery.attempt) {
+                    (b"\"panic once\"", 1) => panic!("meant to happen"),
+                    (b"\"give up\"", _) => {
+                        Verdict::Dead { reason: DeadReason::Fatal, message: "as told".to_owned() }
+                    }
+                    (b"\"wait\"", _) => {
+                        self.released.wait_for(|&released| released).await.unwrap();
+                        Verdict::Done
+                    }
+                    _ => Verdict::Done,
+                };
+                work.finish(verdict);
+            }
+        })
+    }
+}
+
+fn obedient(released: watch::Receiver<bool>) -> ServiceSpec {
+    let retry = RetryPolicy { min: Duration::from_millis(1), ..RetryPolicy::default() };
+    ServiceSpec {
+        group: GroupName::new("readers").unwrap(),
+        topics: vec![TopicName::new("users").unwrap()],
+        start: GroupStart::Earliest,
+        everywhere: false,
+        workers: 2,
+        new_handler: Arc::new(move |_| Box::new(Obedient { released: released.clone() })),
+        policy: Arc::new(move |_| Policy { retry, timeout: Duration::from_secs(30) }),
+    }
+}
+
+/// The value of one line of metrics.
+#[track_caller]
+fn value(metrics: &str, name: &str) -> f64 {
+    let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    metrics.lines().find_map(of_name).unwrap_or_else(|| panic!("{name} is not in\n{metrics}"))
+}
+
+/// Scrapes until a line has this value.
+#[track_caller]
+fn metrics_when(served: &Served, name: &str, is_there: impl Fn(f64) -> bool) -> String {
+    for _ in 0..2_000 {
+        let answer = served.get("/metrics");
+        if is_there(value(answer.text(), name)) {
+            return answer.text().to_owned();
+        }
+        pause();
+    }
+    panic!("{name} does not get there:\n{}", served.get("/metrics").text());
+}
+
+/// Dashboards find each number under its exact name, and a scrape shows what is true now: we let
+/// events succeed, panic, be given up and wait, and nobody asks for anything but the metrics.
+#[test]
+fn metrics_have_their_names_and_are_current() {
+    const LAG: &str = r#"tidings_group_lag_events{group="readers"}"#;
+    const OLDEST: &str = r#"tidings_group_oldest_unsettled_seconds{group="readers"}"#;
+    let (release, released) = watch::channel(false);
+    let served = Served::start_with(vec![obedient(released)], Router::new(), None);
+    // Dropped before the node is, so that a failed test ends.
+    let release = release;
+    for what in ["go on", "panic once", "give up", "wait"] {
+        let event = json!({"type": "a.v1", "key": what, "data": what});
+        assert_eq!(served.post(EVENTS, &event.to_string()).status, 201);
+    }
+    metrics_when(&served, LAG, |lag| lag == 1.0);
+    let first = metrics_when(&served, OLDEST, |seconds| 0.0 < seconds);
+    assert!(value(&first, OLDEST) < 60.0, "{first}");
+    release.send(true).unwrap();
+    metrics_when(&served, LAG, |lag| lag == 0.0);
+    let text = metrics_when(&served, "tidings_log_bytes", |n_bytes| 0.0 < n_bytes);
+
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, expected) in [
+        (OLDEST, 0.0),
+        (r#"tidings_events_published_total{topic="users"}"#, 4.0),
+        (r#"tidings_attempts_total{group="readers",outcome="done"}"#, 3.0),
+        (r#"tidings_attempts_total{group="readers",outcome="failed"}"#, 1.0),
+        (r#"tidings_attempts_total{group="readers",outcome="dead"}"#, 1.0),
+        (r#"tidings_handler_duration_seconds_count{group="readers",outcome="done"}"#, 3.0),
+        (r#"tidings_dead_letters_total{group="readers"}"#, 1.0),
+        (r#"tidings_worker_restarts_total{group="readers"}"#, 1.0),
+        (r#"tidings_in_flight_bytes{stage="publish"}"#, 0.0),
+        (r#"tidings_shard_leader{shard="0"}"#, 1.0),
+        ("tidings_elections_total", 1.0),
+        (r#"tidings_edge_requests_total{route="/v1/topics/{topic}/events",code="201"}"#, 4.0),
+        (&format!("tidings_build_info{{version=\"{version}\"}}"), 1.0),
+    ] {
+        assert_eq!(value(&text, name), expected, "{name} in\n{text}");
+    }
+    assert!(0.0 <= value(&text, r#"tidings_in_flight_bytes{stage="write"}"#), "{text}");
+    for name in ["publish", "commit", "fsync"] {
+        let of = |what| value(&text, &format!("tidings_{name}_duration_seconds_{what}"));
+        assert!(1.0 <= of("count"), "{text}");
+        assert!(0.0 < of("sum") && of("sum") < 60.0 * of("count"), "{text}");
+    }
+}
+
 /// With a token nothing but the probes is open; without one only this machine's names are.
 #[test]
 fn strangers_get_nothing() {
@@ -299,7 +413,7 @@ fn blocked_services_block_only_themselves() {
 #[test]
 fn ending_cuts_nothing_off() {
     let (begun, has_begun) = channel();
-    let (release, released) = tokio::sync::watch::channel(false);
+    let (release, released) = watch::channel(false);
     let wait = move || {
         let (begun, mut released) = (begun.clone(), released.clone());
         async move {

@@ -16,7 +16,8 @@ use crate::disk::Disk;
 use crate::identity::FORMAT;
 use crate::small_file;
 
-const DIR: &str = "ckpt/0";
+/// The folder of checkpoints.
+pub(crate) const DIR: &str = "ckpt/0";
 const MAGIC: u32 = 0x504B_4354; // "TCKP"
 const HEADER_BYTES: usize = 64;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::contents::Closed;
-use crate::disk::File;
+use crate::disk::{Disk, File};
 use crate::error::WriteError;
 use crate::index_file;
 use crate::pace::Pace;
@@ -13,7 +13,11 @@ use crate::shared::Shared;
 
 /// Something to do on whichever thread.
 pub(crate) enum Chore {
-    Prepare(Segment),
+    /// Makes a segment if so much of the disk is still free afterwards.
+    Prepare {
+        segment: Segment,
+        free_bytes_kept: u64,
+    },
     File(Closed),
     Remove(u64),
 }
@@ -36,15 +40,30 @@ impl Chore {
     /// Does it, and waits for the disk.
     pub(crate) fn run(self, shared: &Shared, pace: &Pace<'_>) -> Result<ChoreDone, WriteError> {
         match self {
-            Self::Prepare(segment) => prepare(segment, shared, pace),
+            Self::Prepare { segment, free_bytes_kept } => {
+                let is_room = check_room(&*shared.disk, segment.size + free_bytes_kept);
+                let made = is_room.and_then(|()| segment.prepare(&*shared.disk, pace));
+                prepared(segment, made)
+            }
             Self::File(closed) => Ok(file(closed, shared)),
             Self::Remove(number) => remove(number, shared),
         }
     }
 }
 
-fn prepare(segment: Segment, shared: &Shared, pace: &Pace<'_>) -> Result<ChoreDone, WriteError> {
-    match segment.prepare(&*shared.disk, pace) {
+/// Asked before a byte is written: a fill that ends on a full disk takes from everybody else what
+/// was left, again at each try.
+fn check_room(disk: &dyn Disk, needed: u64) -> io::Result<()> {
+    let free = disk.free_bytes()?;
+    if free < needed {
+        let what = format!("{free} bytes are free on the disk, {needed} are needed");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+    }
+    Ok(())
+}
+
+fn prepared(segment: Segment, made: io::Result<Arc<dyn File>>) -> Result<ChoreDone, WriteError> {
+    match made {
         Ok(file) => Ok(ChoreDone::Prepared(segment, file)),
         Err(error) if is_no_space(&error) => {
             tracing::warn!(segment = segment.number, %error, "no space for a further segment");

@@ -53,8 +53,8 @@ pub enum OpenError {
     MissingCheckpoint { purged: LogIndex },
     #[error("{file} is damaged: {why}; restore it, or replace this node")]
     DamagedFile { file: String, why: &'static str },
-    #[error("{file} is missing although segments are there; restore it, or replace this node")]
-    MissingFile { file: String },
+    #[error("{file} is missing although {beside} is not empty; restore it, or replace this node")]
+    MissingFile { file: String, beside: &'static str },
     #[error("{free} bytes are free on the disk, {needed} are needed to start; make room")]
     NotEnoughSpace { free: u64, needed: u64 },
     #[error("{what} failed: {source}")]

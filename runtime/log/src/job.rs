@@ -1,5 +1,7 @@
 //! What the log asks the writer for, and what the writer answers.
 
+use std::time::Duration;
+
 use tidings_types::layout::frame::FrameHeader;
 use tidings_types::offset::{LogIndex, Position, Term};
 
@@ -40,6 +42,9 @@ pub struct Persisted {
     pub job: u64,
     /// Up to here the log is on the disk.
     pub durable: Position,
+    /// How long the write and its fdatasync took. Zero without a thread, since only that one has a
+    /// clock.
+    pub took: Duration,
     pub(crate) entries: Vec<(LogIndex, Term, Position)>,
     /// Segments that got their last frame.
     pub(crate) closed: Vec<Closed>,

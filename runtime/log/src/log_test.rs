@@ -10,6 +10,7 @@ use crate::error::{OpenError, ReadError, WriteError};
 use crate::log::Log;
 use crate::open::Opened;
 use crate::options::Options;
+use crate::pace::{Go, Pace};
 use crate::segment::path;
 use crate::support_test::{
     Model, SEGMENT, events, hard_state, index, plain, start, start_with, term, write,
@@ -234,6 +235,62 @@ fn room_that_comes_back_ends_the_shortage() {
     disk.set_free_bytes(10 * SEGMENT);
     writer.prepare().unwrap();
     assert_eq!(writer.space(), Space::Plenty);
+}
+
+/// A shortage ends once all wanted segments are there and not before, whatever is tried and written
+/// meanwhile; as long as it lasts a fill is in a hurry. We give the room back bit by bit.
+#[test]
+fn shortage_ends_only_with_all_segments_prepared() {
+    let disk = MemoryDisk::new();
+    let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
+    let mut number = 0;
+    let mut space_after_try = |writer: &mut Writer| {
+        let mut seen = Vec::new();
+        writer.try_again();
+        for _ in 0..2 {
+            number += 1;
+            write(&mut log, writer, vec![plain(number, 1, 9)], None).unwrap();
+            seen.push(writer.space());
+            for chore in writer.chores() {
+                let shared = writer.shared().clone();
+                let pace = Pace::beside(&shared.gauge);
+                let is_urgent = pace.go(0, 100).unwrap() == Go::On;
+                assert_eq!(is_urgent, writer.space() != Space::Plenty);
+                writer.done(chore.run(&shared, &pace).unwrap());
+            }
+            seen.push(writer.space());
+        }
+        seen
+    };
+    let (last, none, plenty) = (Space::LastSegment, Space::NoPublish, Space::Plenty);
+    disk.set_free_bytes(SEGMENT / 2);
+    assert_eq!(space_after_try(&mut writer), [plenty, last, last, last]);
+    assert!(writer.has_to_wait());
+    assert_eq!(space_after_try(&mut writer), [last; 4]);
+    disk.set_free_bytes(SEGMENT + SEGMENT / 2);
+    assert_eq!(space_after_try(&mut writer), [last, none, none, none]);
+    assert_eq!(space_after_try(&mut writer), [none; 4]);
+    disk.set_free_bytes(SEGMENT + SEGMENT / 2);
+    assert_eq!(space_after_try(&mut writer), [none, plenty, plenty, plenty]);
+    assert!(!writer.has_to_wait());
+}
+
+/// A try that must fail must not take what is left of the disk. We let every change fail meanwhile.
+#[test]
+fn segment_is_not_begun_without_room_for_it() {
+    let disk = MemoryDisk::new();
+    let options = Options { free_bytes_kept: 1000, ..Options::small(SEGMENT) };
+    let Opened { mut writer, .. } = start_with(&disk, options).unwrap();
+    disk.set_free_bytes(SEGMENT + 999);
+    disk.fail_after(0);
+    writer.prepare().unwrap();
+    assert_eq!(writer.space(), Space::LastSegment);
+    assert_eq!(disk.free_bytes().unwrap(), SEGMENT + 999);
+    disk.fail_after(u64::MAX);
+    disk.set_free_bytes(SEGMENT + 1000);
+    writer.prepare().unwrap();
+    assert_eq!(writer.space(), Space::NoPublish);
+    assert_eq!(disk.free_bytes().unwrap(), 1000);
 }
 
 /// All jobs of a batch share one fdatasync.

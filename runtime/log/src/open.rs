@@ -117,6 +117,7 @@ fn begin(
     let mut writer = Writer::new(WriterStart {
         shared: shared.clone(),
         segment_bytes: options.segment_bytes,
+        free_bytes_kept: options.free_bytes_kept,
         stream: Stream::new(segment, file, segment.first_frame()),
         head,
         contents: Contents::default(),
@@ -204,6 +205,7 @@ fn begin_again(
     let writer = Writer::new(WriterStart {
         shared: shared.clone(),
         segment_bytes: options.segment_bytes,
+        free_bytes_kept: options.free_bytes_kept,
         stream: Stream::new(last, file, cut),
         head,
         contents,

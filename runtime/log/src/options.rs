@@ -5,6 +5,10 @@ use tidings_types::limits::{
     DISK_FREE_BYTES_MIN, FIRST_SEGMENT_BYTES, RECOVERY_ZERO_BYTES, SEGMENT_BYTES, TAIL_BYTES_MAX,
 };
 
+/// A segment is not prepared if less of the disk would stay free: checkpoints and index files need
+/// some, and others on the disk too.
+const FREE_BYTES_KEPT: u64 = 16 << 20;
+
 /// How a log is kept. Tests make it small.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -18,6 +22,8 @@ pub struct Options {
     pub zero_bytes: u64,
     /// With less free space the log does not open.
     pub free_bytes_min: u64,
+    /// So much of the disk stays free when a segment is prepared.
+    pub free_bytes_kept: u64,
     /// If given, a directory of another cluster is refused.
     pub expect_cluster: Option<ClusterId>,
 }
@@ -30,6 +36,7 @@ impl Default for Options {
             tail_bytes_max: TAIL_BYTES_MAX,
             zero_bytes: RECOVERY_ZERO_BYTES,
             free_bytes_min: DISK_FREE_BYTES_MIN,
+            free_bytes_kept: FREE_BYTES_KEPT,
             expect_cluster: None,
         }
     }
@@ -43,6 +50,7 @@ impl Options {
             first_segment_bytes: segment_bytes,
             zero_bytes: RECOVERY_ZERO_BYTES.min(segment_bytes),
             free_bytes_min: 0,
+            free_bytes_kept: 0,
             ..Self::default()
         }
     }

@@ -13,6 +13,9 @@
 //! At twice that pace the segment is there when half of the room is left. When it falls behind it
 //! goes on without pauses, and at full speed once half of the room is consumed. No clock is needed:
 //! both sides of the relation grow with time.
+//!
+//! On a full disk nothing is published, so nothing is consumed: then who waits is outside, and the
+//! fill goes at full speed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     room: AtomicU64,
+    is_urgent: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -36,6 +40,11 @@ impl Gauge {
     /// Bytes that can be written before a further segment is needed.
     pub(crate) fn set_room(&self, n_bytes: u64) {
         self.room.store(n_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether publishing waits for a segment.
+    pub(crate) fn set_urgent(&self, is_urgent: bool) {
+        self.is_urgent.store(is_urgent, Ordering::Relaxed);
     }
 
     /// No segment is needed any more.
@@ -82,6 +91,9 @@ impl<'a> Pace<'a> {
         if gauge.is_closing.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
+        if gauge.is_urgent.load(Ordering::Relaxed) {
+            return Ok(Go::On);
+        }
         let consumed = room.saturating_sub(gauge.room());
         let is_ahead =
             2 * u128::from(consumed) * u128::from(all) <= u128::from(room) * u128::from(done);
@@ -122,6 +134,10 @@ mod tests {
         assert_eq!(go(0, 99), Go::On);
         assert_eq!(Pace::AtOnce.go(0, 100).unwrap(), Go::On);
 
+        gauge.set_urgent(true);
+        assert_eq!(go(1_000, 0), Go::On);
+        gauge.set_urgent(false);
+        assert_eq!(go(1_000, 0), Go::Gently);
         gauge.close();
         let error = pace.go(50, 100).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tidings_types::layout::frame::FrameKind;
 use tidings_types::offset::Position;
 
+use crate::checkpoint;
 use crate::contents::{Contents, note_frame};
 use crate::disk::{Disk, File};
 use crate::error::OpenError;
@@ -96,11 +97,9 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
     let names = disk.list(segment::DIR).map_err(reading)?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| segment::number_of(name)).collect();
     let Some(known) = identity else {
-        if numbers.is_empty() {
-            let (used, spare, stale) = (Vec::new(), Vec::new(), Vec::new());
-            return Ok(Survey { identity, used, tail: None, spare, stale });
-        }
-        return Err(OpenError::MissingFile { file: identity::FILE.to_owned() });
+        check_fresh(disk)?;
+        let (used, spare, stale) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Survey { identity, used, tail: None, spare, stale });
     };
     if let Some((&before, _)) =
         numbers.iter().zip(numbers.iter().skip(1)).find(|&(&a, &b)| a + 1 != b)
@@ -129,6 +128,19 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
     let others = others.filter(|name| !is_of_closed(name));
     stale.extend(others.map(|name| format!("{}/{name}", segment::DIR)));
     Ok(Survey { identity, used, tail, spare, stale })
+}
+
+/// A directory without an identity is a new one only if nothing else is there: the identity is
+/// written first. A fresh node beside an old checkpoint would acknowledge what its next start
+/// refuses.
+fn check_fresh(disk: &dyn Disk) -> Result<(), OpenError> {
+    for beside in [segment::DIR, checkpoint::DIR] {
+        let reading = |source| OpenError::Io { what: format!("reading {beside}"), source };
+        if !disk.list(beside).map_err(reading)?.is_empty() {
+            return Err(OpenError::MissingFile { file: identity::FILE.to_owned(), beside });
+        }
+    }
+    Ok(())
 }
 
 fn look_at(disk: &dyn Disk, number: u64, known: &Identity) -> Result<Found, OpenError> {

@@ -18,7 +18,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_types::limits::{MARK_AFTER_IDLE, WRITE_BYTES_MAX};
 
@@ -84,7 +84,8 @@ pub(crate) fn spawn(
         }
     })?;
     let thread = Builder::new().name("tidings-log".to_owned()).spawn(move || {
-        let mut queue = Queue { messages, jobs: Vec::new(), n_bytes: 0, is_stopping: false };
+        let (jobs, n_bytes, retry_at, is_stopping) = (Vec::new(), 0, None, false);
+        let mut queue = Queue { messages, jobs, n_bytes, retry_at, is_stopping };
         if let Err(error) = drive(&mut writer, &mut queue, &chores, &on_persisted) {
             on_fatal(&error);
         }
@@ -102,6 +103,8 @@ struct Queue {
     messages: Receiver<Message>,
     jobs: Vec<Job>,
     n_bytes: usize,
+    /// When the next try is made after a full disk.
+    retry_at: Option<Instant>,
     is_stopping: bool,
 }
 
@@ -119,13 +122,35 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for something to do, then takes all that is there, up to a batch.
-    fn fill(&mut self, writer: &mut Writer, batch_bytes: usize) -> Result<(), WriteError> {
+    /// After a full disk: lets the writer try again once it is time, else says how long that is. A
+    /// moment and not a wait, because what comes in would begin a wait anew.
+    #[expect(clippy::disallowed_methods, reason = "the writer's thread may wait by the clock")]
+    fn retry(&mut self, writer: &mut Writer) -> Option<Duration> {
+        if !writer.has_to_wait() {
+            self.retry_at = None;
+            return None;
+        }
+        let now = Instant::now();
+        let retry_at = *self.retry_at.get_or_insert(now + FULL_RETRY);
+        if now < retry_at {
+            return Some(retry_at - now);
+        }
+        self.retry_at = None;
+        writer.try_again();
+        None
+    }
+
+    /// Waits for something to do, or for the next try; then takes all that is there, up to a batch.
+    fn fill(
+        &mut self,
+        writer: &mut Writer,
+        retry_in: Option<Duration>,
+        batch_bytes: usize,
+    ) -> Result<(), WriteError> {
         let wait = match () {
             () if !self.jobs.is_empty() => None, // They wait for a segment.
             () if writer.wants_mark() => Some(MARK_AFTER_IDLE),
-            () if writer.has_to_wait() => Some(FULL_RETRY),
-            () => None,
+            () => retry_in,
         };
         let received = match wait {
             Some(wait) => self.messages.recv_timeout(wait),
@@ -134,10 +159,7 @@ impl Queue {
         match received {
             Ok(message) => self.take(writer, message)?,
             Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
-            Err(RecvTimeoutError::Timeout) => {
-                writer.idle_mark()?;
-                writer.try_again();
-            }
+            Err(RecvTimeoutError::Timeout) => writer.idle_mark()?,
         }
         while self.n_bytes < batch_bytes {
             let Ok(message) = self.messages.try_recv() else { break };
@@ -156,17 +178,25 @@ fn drive(
     // At most half a segment, so that a batch needs one further segment at most.
     let batch_bytes = WRITE_BYTES_MAX.min(writer.segment_bytes() / 2);
     while !queue.is_stopping || !queue.jobs.is_empty() {
+        let retry_in = queue.retry(writer);
         for chore in writer.chores() {
             // The chore thread ends after this one; if it died the next segment is not had.
             let _ = chores.send(chore);
         }
-        queue.fill(writer, batch_bytes)?;
+        queue.fill(writer, retry_in, batch_bytes)?;
         if !queue.jobs.is_empty() && writer.can_take(queue.n_bytes) {
             queue.n_bytes = 0;
-            on_persisted(writer.write(std::mem::take(&mut queue.jobs))?);
+            on_persisted(write(writer, std::mem::take(&mut queue.jobs))?);
         }
     }
     writer.close()
+}
+
+#[expect(clippy::disallowed_methods, reason = "only measured, nothing is decided by it")]
+fn write(writer: &mut Writer, jobs: Vec<Job>) -> Result<Persisted, WriteError> {
+    let began = Instant::now();
+    let persisted = writer.write(jobs)?;
+    Ok(Persisted { took: began.elapsed(), ..persisted })
 }
 
 struct Threads {

@@ -2,14 +2,14 @@
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::block::Space;
 use crate::disk::{Disk, MemoryDisk, RealDisk};
 use crate::error::OpenError;
 use crate::open::{Opened, open};
 use crate::options::Options;
-use crate::support_test::{SEGMENT, identity, index, plain, start};
+use crate::support_test::{SEGMENT, hard_state, identity, index, plain, start, start_with};
 use crate::thread::{WriterThread, spawn};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,6 +91,33 @@ fn failed_sync_is_fatal() {
     handle.submit(log.append(vec![plain(2, 1, 400)], None));
     handle.stop();
     assert_eq!((*answered.lock().unwrap(), disk.n_syncs()), (0, n_syncs));
+}
+
+/// A full disk is tried again although writes never cease: acks and hard state still come in then.
+/// There is room again, and we never leave the thread without a job for long.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test has a deadline")]
+fn room_is_noticed_while_writes_flow() {
+    let disk = MemoryDisk::new();
+    // Large enough for all that is written until then.
+    let Opened { mut log, mut writer, .. } = start_with(&disk, Options::small(16 << 20)).unwrap();
+    disk.set_free_bytes(0);
+    writer.prepare().unwrap();
+    disk.set_free_bytes(u64::MAX / 2);
+    let reader = log.reader();
+    assert_eq!(reader.space(), Space::LastSegment);
+    let (sender, answers) = channel();
+    let handle =
+        WriterThread::spawn(writer, Box::new(move |done| sender.send(done).unwrap())).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut n_jobs = 0;
+    while reader.space() != Space::Plenty {
+        assert!(Instant::now() < deadline, "not noticed in {n_jobs} jobs");
+        n_jobs += 1;
+        handle.submit(log.append(Vec::new(), Some(hard_state(n_jobs, 0))));
+        log.persisted(&answers.recv_timeout(PATIENCE).unwrap());
+    }
+    handle.stop();
 }
 
 #[test]

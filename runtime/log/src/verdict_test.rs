@@ -1,4 +1,4 @@
-//! The table of DESIGN: what is on the disk, and what a start says and does about it.
+//! State of the disk and verdict: what is there, and what a start says and does about it.
 
 use tidings_types::id::{ClusterId, NodeId};
 use tidings_types::layout::frame::FrameHeader;
@@ -14,7 +14,8 @@ use crate::open::Opened;
 use crate::options::Options;
 use crate::segment::path;
 use crate::support_test::{
-    SEGMENT, hard_state, identity, index, plain, replayed, start, start_with, term, write,
+    Model, SEGMENT, events, hard_state, identity, index, plain, replayed, start, start_with, term,
+    write,
 };
 
 /// Body of an entry in these tests: a frame of 512 bytes.
@@ -459,7 +460,28 @@ fn identity_is_checked() {
     disk.put("IDENTITY", 30, &[0xEE]);
     assert!(matches!(refused(&disk), OpenError::DamagedFile { .. }));
     disk.lose("IDENTITY");
-    assert!(matches!(refused(&disk), OpenError::MissingFile { .. }));
+    assert!(matches!(refused(&disk), OpenError::MissingFile { beside: "log", .. }));
+}
+
+/// Only an empty directory is a new one. A node that began beside a lost log's checkpoint would
+/// acknowledge events and be refused at its next start. We lose all but the checkpoint.
+#[test]
+fn checkpoint_without_identity_is_refused() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    write(&mut log, &mut writer, vec![events(1, &[(1, 1)])], None).unwrap();
+    model.apply(&mut log, &events(1, &[(1, 1)]));
+    model.checkpoint(&disk, &mut log).unwrap();
+    for name in disk.list("log").unwrap() {
+        disk.lose(&format!("log/{name}"));
+    }
+    disk.lose("IDENTITY");
+    assert!(matches!(refused(&disk), OpenError::MissingFile { beside: "ckpt/0", .. }));
+    assert!(disk.bytes("IDENTITY").is_none());
+    for name in disk.list("ckpt/0").unwrap() {
+        disk.lose(&format!("ckpt/0/{name}"));
+    }
+    start(&disk).unwrap();
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_types::layout::frame::FrameKind;
@@ -37,6 +38,7 @@ const SEGMENT_GROWTH: u64 = 4;
 pub(crate) struct WriterStart {
     pub(crate) shared: Arc<Shared>,
     pub(crate) segment_bytes: u64,
+    pub(crate) free_bytes_kept: u64,
     pub(crate) stream: Stream,
     pub(crate) head: Head,
     pub(crate) contents: Contents,
@@ -57,6 +59,7 @@ pub(crate) struct Kept {
 pub struct Writer {
     shared: Arc<Shared>,
     segment_bytes: u64,
+    free_bytes_kept: u64,
     stream: Stream,
     /// What the next segment's first frame restates.
     head: Head,
@@ -67,8 +70,10 @@ pub struct Writer {
     closed: Vec<Closed>,
     prepared: VecDeque<(Segment, Arc<dyn File>)>,
     is_preparing: bool,
-    /// Space could not be had; tried again later.
+    /// Space for a segment could not be had, and not all that are wanted were prepared since.
     is_full: bool,
+    /// Something that takes space failed; it waits for [`Writer::try_again`].
+    has_to_wait: bool,
     kept: VecDeque<Kept>,
     to_remove: Vec<u64>,
 }
@@ -78,6 +83,7 @@ impl Writer {
         let mut writer = Self {
             shared: start.shared,
             segment_bytes: start.segment_bytes,
+            free_bytes_kept: start.free_bytes_kept,
             stream: start.stream,
             head: start.head,
             contents: start.contents,
@@ -86,6 +92,7 @@ impl Writer {
             prepared: start.prepared,
             is_preparing: false,
             is_full: false,
+            has_to_wait: false,
             kept: start.kept,
             to_remove: Vec::new(),
         };
@@ -126,6 +133,7 @@ impl Writer {
         Ok(Persisted {
             job: last,
             durable: self.stream.durable(),
+            took: Duration::ZERO,
             entries: std::mem::take(&mut self.entries),
             closed: std::mem::take(&mut self.closed),
             first_kept: self.first_kept(),
@@ -221,7 +229,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::write`]; a full disk is none, see [`Writer::space`].
     pub fn prepare(&mut self) -> Result<(), WriteError> {
-        self.is_full = false;
+        self.has_to_wait = false;
         let mut goes_on = true;
         while goes_on {
             goes_on = false;
@@ -238,11 +246,13 @@ impl Writer {
     /// What there is to do beside writing. Each chore is given out once.
     pub(crate) fn chores(&mut self) -> Vec<Chore> {
         let mut chores = Vec::new();
-        if self.prepared.len() < SEGMENTS_PREPARED && !self.is_preparing && !self.is_full {
+        // A failed index file is no reason to wait with a segment.
+        let may_prepare = !(self.is_full && self.has_to_wait);
+        if self.prepared.len() < SEGMENTS_PREPARED && !self.is_preparing && may_prepare {
             self.is_preparing = true;
             let before = self.prepared.back().map_or(self.stream.segment(), |(segment, _)| segment);
             let stamp = self.shared.disk.stamp();
-            chores.push(Chore::Prepare(Segment {
+            let segment = Segment {
                 number: before.number + 1,
                 first: before.end(),
                 // From a small first one they grow: the next is there before the last is full.
@@ -251,9 +261,10 @@ impl Writer {
                 created_ms: stamp.created_ms,
                 cluster: before.cluster,
                 node: before.node,
-            }));
+            };
+            chores.push(Chore::Prepare { segment, free_bytes_kept: self.free_bytes_kept });
         }
-        if !self.is_full {
+        if !self.has_to_wait {
             chores.extend(self.shared.take_to_file().into_iter().map(Chore::File));
         }
         chores.extend(self.to_remove.drain(..).map(Chore::Remove));
@@ -266,25 +277,29 @@ impl Writer {
             ChoreDone::Prepared(segment, file) => {
                 self.is_preparing = false;
                 self.prepared.push_back((segment, file));
+                // One is not enough: it is what was kept for those who may go on on a full disk.
+                self.is_full &= self.prepared.len() < SEGMENTS_PREPARED;
             }
             ChoreDone::NoSpace => {
                 self.is_preparing = false;
                 self.is_full = true;
+                self.has_to_wait = true;
             }
-            ChoreDone::Later => self.is_full = true,
+            ChoreDone::Later => self.has_to_wait = true,
             ChoreDone::Nothing => {}
         }
         self.publish();
     }
 
-    /// A full disk: [`Writer::chores`] gives out nothing that takes space until this is called.
+    /// Lets [`Writer::chores`] give out again what failed for want of space. Whether there is some
+    /// now, only a prepared segment says.
     pub(crate) fn try_again(&mut self) {
-        self.is_full = false;
+        self.has_to_wait = false;
     }
 
     /// Whether something waits for [`Writer::try_again`].
     pub(crate) fn has_to_wait(&self) -> bool {
-        self.is_full
+        self.has_to_wait
     }
 
     /// Whether a batch of so many bytes, half a segment at most, finds its place. If not, a segment
@@ -328,10 +343,10 @@ impl Writer {
         let space = match self.prepared.len() {
             _ if !self.is_full => Space::Plenty,
             0 => Space::LastSegment,
-            n_prepared if n_prepared < SEGMENTS_PREPARED => Space::NoPublish,
-            _ => Space::Plenty,
+            _ => Space::NoPublish,
         };
         self.shared.set_space(space);
+        self.shared.gauge.set_urgent(space != Space::Plenty);
     }
 
     /// How much room the disk has for the log.

@@ -29,9 +29,9 @@ pub struct TopicInfo {
 pub struct GroupInfo {
     /// Its name.
     pub name: String,
-    /// What its service does here: `running`, `draining`, `stopped` or `absent`.
+    /// What its service does here: `starting`, `running`, `paused`, `draining`, `stopped` or `absent`.
     pub state: String,
-    /// Why, if it has stopped.
+    /// Why, if it is paused or has stopped.
     pub reason: Option<String>,
     /// Nodes that run its workers.
     pub members: Vec<String>,

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tidings_delivery::dispatcher::{Dispatcher as Core, Input, Output, ReadResult, Story};
+use tidings_delivery::dispatcher::{Dispatcher as Core, Input, Output, Pause, ReadResult, Story};
 use tidings_delivery::session::{Outcome, Verdict};
 use tidings_log::{Block, Reader, TailRead};
 use tidings_replica::Proposal;
 use tidings_types::effect::Effect;
 use tidings_types::id::{GroupId, TopicId, WorkerId};
+use tidings_types::limits::GROUP_HELD_EVENTS_MAX;
 use tidings_types::offset::Offset;
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
@@ -233,9 +234,11 @@ impl Dispatcher {
             }
             Story::Paused { group, why } => {
                 warn!(group = self.names.of(*group), ?why, "delivery to the group pauses");
+                self.names.set_paused(*group, Some(pause_text(why)));
             }
             Story::Resumed { group, why } => {
                 info!(group = self.names.of(*group), ?why, "delivery to the group goes on");
+                self.names.set_paused(*group, None);
             }
         }
     }
@@ -286,6 +289,22 @@ fn in_words(verdict: &Verdict) -> Option<(&'static str, Option<&str>)> {
         Verdict::Again { message, .. } => Some(("failed", Some(message))),
         Verdict::Dead { message, .. } => Some(("dead", Some(message))),
         Verdict::Unstarted => None,
+    }
+}
+
+/// Why a group pauses, and what to do about it.
+fn pause_text(why: &Pause) -> String {
+    match why {
+        Pause::TooManyHeld => {
+            format!("{GROUP_HELD_EVENTS_MAX} events wait for another attempt; it goes on by itself")
+        }
+        Pause::DeadLettersFull => {
+            "dead letters are full: mend the cause and redrive some, or nothing more is delivered"
+                .to_owned()
+        }
+        Pause::ReadFailed { topic, at, message } => {
+            format!("{topic} cannot be read at {at}: {message}; it goes on trying")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names of groups by their number, for labels and stories.
+//! What delivery knows of groups beside their events: their names, and why one is paused.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,6 +10,7 @@ use tidings_types::name::GroupName;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupNames {
     names: Arc<RwLock<BTreeMap<GroupId, GroupName>>>,
+    paused: Arc<RwLock<BTreeMap<GroupId, String>>>,
 }
 
 impl GroupNames {
@@ -23,5 +24,19 @@ impl GroupNames {
     pub(crate) fn of(&self, group: GroupId) -> String {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&group).map_or_else(|| group.to_string(), ToString::to_string)
+    }
+
+    /// Remembers why a group is paused, or that it is not.
+    pub(crate) fn set_paused(&self, group: GroupId, why: Option<String>) {
+        let mut paused = self.paused.write().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => paused.insert(group, why),
+            None => paused.remove(&group),
+        };
+    }
+
+    /// Why the group is paused, if it is.
+    pub(crate) fn paused(&self, group: GroupId) -> Option<String> {
+        self.paused.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 }

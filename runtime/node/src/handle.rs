@@ -19,14 +19,18 @@ use tidings_types::name::TopicName;
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
 
-use crate::api::{CheckInfo, StatusInfo, TopicInfo};
+use crate::api::{CheckInfo, StatusInfo, TopicInfo, time_text};
+use crate::cluster_time::ClusterTime;
 use crate::commands::Commands;
 use crate::error::{CallError, CommandError, FindError};
+use crate::groups::GroupNames;
 use crate::mail::{Inspection, ToReplica};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::service::registry::{Life, Registry};
 use crate::stories::Stories;
+
+mod gauges;
 
 mod groups;
 
@@ -53,9 +57,11 @@ pub(crate) struct Shared {
     pub(crate) publisher: Publisher,
     pub(crate) reader: Reader,
     pub(crate) stories: Arc<Stories>,
+    pub(crate) names: GroupNames,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<ClusterTime>,
     pub(crate) started: Duration,
     pub(crate) is_draining: AtomicBool,
     pub(crate) core: Handle,
@@ -194,6 +200,14 @@ impl NodeHandle {
             Ok(answer) => answer.map_err(|_| CallError::Stopped),
             Err(_) => Err(CallError::NoAnswer { waited_max: CALL_WAIT_MAX }),
         }
+    }
+
+    /// A moment of cluster time as people read it. Cluster time may lag behind after a downtime, so
+    /// it is shown by how long ago it was.
+    fn moment_text(&self, cluster_ms: u64) -> String {
+        let now = millis(self.shared.time.at(self.shared.clock.now()));
+        let wall_ms = self.shared.clock.wall_ms();
+        time_text(wall_ms.saturating_add(cluster_ms).saturating_sub(now))
     }
 
     fn space(&self) -> &'static str {

@@ -71,6 +71,9 @@ pub(crate) enum ToReplica {
     CheckpointWritten {
         index: LogIndex,
     },
+    CheckpointFailed {
+        index: LogIndex,
+    },
     Inspect(Inspection),
 }
 
@@ -83,6 +86,7 @@ impl fmt::Debug for ToReplica {
             Self::Tick => "Tick",
             Self::Wake => "Wake",
             Self::CheckpointWritten { .. } => "CheckpointWritten",
+            Self::CheckpointFailed { .. } => "CheckpointFailed",
             Self::Inspect(_) => "Inspect",
         };
         f.write_str(name)

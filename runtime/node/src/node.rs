@@ -50,6 +50,8 @@ pub struct NodeOptions {
     pub services: Vec<ServiceSpec>,
     /// Three times as patient with peers, for starved machines.
     pub relaxed: bool,
+    /// How long it waits at its end for what runs.
+    pub drain_wait: Duration,
 }
 
 impl NodeOptions {
@@ -61,6 +63,7 @@ impl NodeOptions {
             cluster: None,
             services: Vec::new(),
             relaxed: false,
+            drain_wait: DRAIN_WAIT_MAX,
         }
     }
 }
@@ -110,6 +113,7 @@ pub struct RunningNode {
     pub handle: NodeHandle,
     wired: Wired,
     writer: WriterHandle,
+    drain_wait: Duration,
     /// Outlives all its actors.
     core: CoreRuntime,
 }
@@ -124,7 +128,7 @@ pub struct RunningNode {
 pub async fn start(options: NodeOptions) -> Result<RunningNode, StartError> {
     check_services(&options.services, options.node)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let started = clock.now();
+    let (started, drain_wait) = (clock.now(), options.drain_wait);
     let core = CoreRuntime::start()?;
     let opening = (options.clone(), Arc::clone(&clock));
     let opened = core.handle().spawn_blocking(move || open(&opening.0, &*opening.1));
@@ -155,17 +159,18 @@ pub async fn start(options: NodeOptions) -> Result<RunningNode, StartError> {
     let wired = wire(ground, wires, Begin { core: replica, outputs, writing }).await;
     let handle = wired.handle.clone();
     info!(node = %identity.node, incarnation = identity.incarnation.get(), "node runs");
-    Ok(RunningNode { handle, wired, writer, core })
+    Ok(RunningNode { handle, wired, writer, drain_wait, core })
 }
 
 impl RunningNode {
     /// Ends the node: closes the intake, finishes what runs, flushes outcomes, syncs, stops.
     ///
-    /// What is not finished within [`DRAIN_WAIT_MAX`] is delivered again after the next start.
+    /// What is not finished within [`NodeOptions::drain_wait`] is delivered again after the next start.
     pub async fn drain(self) {
         self.handle.shared.is_draining.store(true, Ordering::Relaxed);
-        if !self.wired.drain(DRAIN_WAIT_MAX).await {
-            warn!(waited = ?DRAIN_WAIT_MAX, "some handlers did not finish; their events come again");
+        let waited = self.drain_wait;
+        if !self.wired.drain(waited).await {
+            warn!(?waited, "some handlers did not finish; their events come again");
         }
         self.wired.stop().await;
         let writer = self.writer.clone();

@@ -50,6 +50,19 @@ impl OpenBatches {
         }
         topics.get(idx).map(Arc::clone).expect("just made")
     }
+
+    /// Tells all who wait for a departure that there will be none.
+    pub(crate) fn refuse_all(&self) {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner).clone();
+        topics.iter().for_each(|batch| refuse(batch));
+    }
+}
+
+/// What was taken out cannot depart any more, so it is surely not stored.
+fn refuse(batch: &OpenBatch<BatchResult>) {
+    while let Some(sealed) = batch.take() {
+        sealed.cell.complete(Err(PublishError::Stopping));
+    }
 }
 
 /// Publishes events into the topics of the cluster.
@@ -182,6 +195,11 @@ impl Publisher {
         self.shared.clock.wall_ms()
     }
 
+    /// Bytes of events that were taken from callers and are not answered.
+    pub(crate) fn admitted_bytes(&self) -> usize {
+        self.shared.gate.n_held()
+    }
+
     async fn admit(&self, n_bytes: usize) -> Permit {
         match self.shared.gate.try_acquire(n_bytes) {
             Some(permit) => permit,
@@ -197,11 +215,13 @@ impl Publisher {
         permit: Permit,
     ) -> Result<Receipt, PublishError> {
         let now = self.shared.clock.now();
-        let pushed = self.shared.batches.of(topic).push_all(events, false, permit, now);
-        if pushed.must_kick {
-            // Without the actor the node has stopped, and nothing leaves this process any more.
-            let kick = ToPubSub::Kick(topic);
-            self.shared.pubsub.cast(kick).map_err(|_| PublishError::Stopping)?;
+        let batch = self.shared.batches.of(topic);
+        let pushed = batch.push_all(events, false, permit, now);
+        if pushed.must_kick && self.shared.pubsub.cast(ToPubSub::Kick(topic)).is_err() {
+            // Without the actor nothing leaves this process any more, and who has joined the batch
+            // since relies on this kick.
+            refuse(&batch);
+            return Err(PublishError::Stopping);
         }
         Ok(Receipt { idx: pushed.idx, waiting: pushed.cell.wait() })
     }

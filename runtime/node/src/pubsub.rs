@@ -25,7 +25,7 @@ use tidings_types::layout::entry::SectionKind;
 use tidings_types::limits::{CALL_WAIT_MAX, PUBLISH_WAIT_MAX};
 use tidings_types::name::TopicName;
 use tidings_types::seam::{Clock, SplitMix};
-use tidings_types::sync::{BatchCell, ByteGate, Permit, Sealed};
+use tidings_types::sync::{BatchCell, Permit, Sealed};
 
 use crate::call::answer;
 use crate::error::CommandError;
@@ -42,7 +42,6 @@ pub(crate) type Core = PublisherCore<SplitMix>;
 
 pub(crate) struct PubSub {
     pub(crate) batches: Arc<OpenBatches>,
-    pub(crate) gate: ByteGate,
     pub(crate) topics: TopicTable,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -62,6 +61,8 @@ pub(crate) struct State {
     next_token: u64,
     timer: Timer,
     is_leader: bool,
+    /// Nothing departs any more.
+    is_ending: bool,
 }
 
 /// A command that waits for a leader.
@@ -106,6 +107,7 @@ impl Actor for PubSub {
             next_token: 0,
             timer: Timer::default(),
             is_leader: false,
+            is_ending: false,
         })
     }
 
@@ -120,6 +122,16 @@ impl Actor for PubSub {
             self.depart(&myself, state);
             self.carry_out(&myself, state);
         });
+        Ok(())
+    }
+
+    /// From here on a publisher's kick fails. Whoever pushed before that is told now.
+    async fn post_stop(
+        &self,
+        _: ActorRef<ToPubSub>,
+        _: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.batches.refuse_all();
         Ok(())
     }
 }
@@ -142,7 +154,10 @@ impl PubSub {
                 self.step(state, Input::LeaderIs(is_leader));
                 self.unpark(state);
             }
-            ToPubSub::Stop => self.step(state, Input::Stop),
+            ToPubSub::Stop => {
+                state.is_ending = true;
+                self.step(state, Input::Stop);
+            }
             ToPubSub::Wake => {
                 state.timer.rang();
                 self.step(state, Input::Wake);
@@ -158,7 +173,7 @@ impl PubSub {
     fn depart(&self, myself: &ActorRef<ToPubSub>, state: &mut State) {
         let now = self.clock.now();
         let (mut n_held_back, mut overdue_at) = (0, None);
-        while n_held_back < state.waiting.len() {
+        while n_held_back < state.waiting.len() && !state.is_ending {
             let Some(topic) = state.waiting.pop_front() else { break };
             let open = self.batches.of(topic);
             let Some(next) = open.next() else {
@@ -213,7 +228,6 @@ impl PubSub {
             return;
         };
         drop(permit);
-        self.metrics.admitted_bytes.set(i64::try_from(self.gate.n_held()).unwrap_or(i64::MAX));
         if let Ok(placed) = &result {
             Metrics::observe(&self.metrics.publish_seconds, self.clock.now() - opened);
             if let Some(name) = self.topics.name(topic) {

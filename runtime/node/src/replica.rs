@@ -9,11 +9,13 @@
 //!
 //! It waits for nothing: writes go to the log's thread, checkpoints to the blocking pool.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tidings_log::disk::Disk;
-use tidings_log::{Checkpoint, checkpoint};
+use tidings_log::{Checkpoint, Job, Persisted, checkpoint};
 use tidings_replica::{Input, Now, Output, Replica as Core};
 use tidings_state::State as StateMachine;
 use tidings_types::effect::Effect;
@@ -51,8 +53,17 @@ pub(crate) struct Begin {
 pub(crate) struct State {
     core: Core,
     writing: Writing,
+    /// What the log has not confirmed, oldest first.
+    submitted: VecDeque<Submitted>,
     outputs: Vec<Output>,
     timer: Timer,
+}
+
+/// A job that was handed to the log's writer.
+struct Submitted {
+    job: u64,
+    n_bytes: i64,
+    at: Duration,
 }
 
 impl Actor for Replica {
@@ -66,7 +77,8 @@ impl Actor for Replica {
         begin: Begin,
     ) -> Result<State, ActorProcessingErr> {
         let Begin { core, outputs, writing } = begin;
-        Ok(State { core, writing, outputs, timer: Timer::default() })
+        let submitted = VecDeque::new();
+        Ok(State { core, writing, submitted, outputs, timer: Timer::default() })
     }
 
     async fn handle(
@@ -82,7 +94,10 @@ impl Actor for Replica {
                 return Ok(());
             }
             ToReplica::Propose(proposals) => Input::Propose(proposals),
-            ToReplica::Persisted(persisted) => Input::Persisted(persisted),
+            ToReplica::Persisted(persisted) => {
+                self.count_persisted(&persisted, state);
+                Input::Persisted(persisted)
+            }
             ToReplica::Tick => {
                 // Armed anew only now, so that a busy actor never has two ticks before it.
                 myself.send_after(TICK, || ToReplica::Tick);
@@ -94,6 +109,7 @@ impl Actor for Replica {
                 Input::Wake
             }
             ToReplica::CheckpointWritten { index } => Input::CheckpointWritten { index },
+            ToReplica::CheckpointFailed { index } => Input::CheckpointFailed { index },
             ToReplica::Inspect(look) => {
                 look(&state.core);
                 return Ok(());
@@ -117,7 +133,7 @@ impl Replica {
     fn carry_out(&self, myself: &ActorRef<ToReplica>, state: &mut State) {
         for output in std::mem::take(&mut state.outputs) {
             match output {
-                Output::Write(job) => state.writing.submit(job, myself),
+                Output::Write(job) => self.write(job, myself, state),
                 Output::Applied { effects, .. } => self.applied(effects),
                 Output::Answered { token, answer } => {
                     self.wires.to_pubsub(ToPubSub::Answered { token, answer });
@@ -163,6 +179,25 @@ impl Replica {
         }
     }
 
+    fn write(&self, job: Job, myself: &ActorRef<ToReplica>, state: &mut State) {
+        let n_bytes = i64::try_from(job.n_bytes()).unwrap_or(i64::MAX);
+        self.metrics.write_bytes.inc_by(n_bytes);
+        state.submitted.push_back(Submitted { job: job.id, n_bytes, at: self.clock.now() });
+        state.writing.submit(job, myself);
+    }
+
+    fn count_persisted(&self, persisted: &Persisted, state: &mut State) {
+        Metrics::observe(&self.metrics.fsync_seconds, persisted.took);
+        let now = self.clock.now();
+        while let Some(oldest) = state.submitted.front()
+            && oldest.job <= persisted.job
+        {
+            Metrics::observe(&self.metrics.commit_seconds, now.saturating_sub(oldest.at));
+            self.metrics.write_bytes.dec_by(oldest.n_bytes);
+            state.submitted.pop_front();
+        }
+    }
+
     /// Sends each effect to the one actor that it concerns, in one message each.
     fn applied(&self, effects: Vec<Effect>) {
         let (mut published, mut topics, mut delivery) = (Vec::new(), Vec::new(), Vec::new());
@@ -190,7 +225,10 @@ impl Replica {
             match checkpoint::write(&*disk, &pending.encode()) {
                 // It fails if the node has ended; the checkpoint is found at the next start.
                 Ok(()) => drop(myself.cast(ToReplica::CheckpointWritten { index })),
-                Err(error) => error!(%error, %index, "checkpoint could not be written"),
+                Err(error) => {
+                    error!(%error, %index, "checkpoint could not be written");
+                    drop(myself.cast(ToReplica::CheckpointFailed { index }));
+                }
             }
         });
     }

@@ -84,7 +84,6 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
         names: GroupNames::default(),
         topics: TopicTable::default(),
         batches: Arc::default(),
-        gate: ByteGate::new(NODE_ADMITTED_BYTES_MAX),
     };
     let reader = begin.core.reader();
 
@@ -103,7 +102,7 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
     let publisher = Publisher::new(PublisherShared {
         pubsub: pubsub.clone(),
         batches: Arc::clone(&shared.batches),
-        gate: shared.gate.clone(),
+        gate: ByteGate::new(NODE_ADMITTED_BYTES_MAX),
         topics: shared.topics.clone(),
         clock: Arc::clone(&ground.clock),
         ids,
@@ -120,9 +119,11 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
             publisher: publisher.clone(),
             reader,
             stories: Arc::clone(&shared.stories),
+            names: shared.names.clone(),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&shared.metrics),
             clock: Arc::clone(&ground.clock),
+            time: Arc::clone(&shared.time),
             started: ground.started,
             is_draining: AtomicBool::new(false),
             core: ground.core.clone(),
@@ -185,7 +186,6 @@ struct Common {
     names: GroupNames,
     topics: TopicTable,
     batches: Arc<OpenBatches>,
-    gate: ByteGate,
 }
 
 impl Common {
@@ -206,7 +206,6 @@ impl Common {
     fn pubsub(&self, ground: &Ground, wires: &Arc<Wires>) -> PubSub {
         PubSub {
             batches: Arc::clone(&self.batches),
-            gate: self.gate.clone(),
             topics: self.topics.clone(),
             clock: Arc::clone(&ground.clock),
             metrics: Arc::clone(&self.metrics),

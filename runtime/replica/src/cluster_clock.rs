@@ -51,10 +51,14 @@ impl ClusterClock {
         self.gap = wall.saturating_sub(i64::try_from(self.time).unwrap_or(i64::MAX));
     }
 
-    /// An entry of this time was applied: the clock is never behind it.
+    /// An entry of this time was applied: the clock is never behind it. The first entry of a leader
+    /// has no time, which says nothing.
     pub(crate) fn observe(&mut self, ts_ms: u64, now: Now) {
         let ts = micros(ts_ms);
         self.advance(now);
+        if ts == 0 {
+            return;
+        }
         if !self.is_set || self.time < ts {
             self.time = ts;
             self.advance(now);
@@ -106,6 +110,14 @@ mod tests {
         assert_eq!(clock.read_ms(now(20, 9_000_020)), 1_011);
         clock.observe(5_000, now(20, 9_000_020));
         assert_eq!(clock.read_ms(now(20, 9_000_020)), 5_000);
+    }
+
+    /// A leader's first entry has no time. On a fresh log it must not set the clock back to 1970.
+    #[test]
+    fn entry_without_a_time_changes_nothing() {
+        let mut clock = ClusterClock::new(0, now(5, 7_000));
+        clock.observe(0, now(6, 7_001));
+        assert_eq!(clock.read_ms(now(6, 7_001)), 7_001);
     }
 
     proptest! {

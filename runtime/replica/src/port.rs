@@ -59,6 +59,11 @@ pub enum Input {
         /// Its index.
         index: LogIndex,
     },
+    /// The checkpoint of [`Output::Checkpoint`] could not be written. Another one comes in time.
+    CheckpointFailed {
+        /// Its index.
+        index: LogIndex,
+    },
 }
 
 /// One section that wants into the log.
@@ -134,7 +139,8 @@ pub enum Output {
         /// All topics, when leading.
         topics: Vec<(TopicName, TopicId)>,
     },
-    /// Encode and write this checkpoint elsewhere; answer with [`Input::CheckpointWritten`].
+    /// Encode and write this checkpoint elsewhere; answer with [`Input::CheckpointWritten`] or
+    /// [`Input::CheckpointFailed`]: without an answer there is never another one.
     Checkpoint {
         /// The last entry in it.
         index: LogIndex,

@@ -119,6 +119,7 @@ impl Replica {
                 self.checkpoints.written(index);
                 self.consensus.log_mut().checkpointed(index);
             }
+            Input::CheckpointFailed { index } => self.checkpoints.failed(index, now.mono),
         }
         self.settle(now, out);
     }

@@ -45,27 +45,26 @@ impl Desk {
         } else {
             work.failed(delivery, FailureClass::Error, message)
         };
-        self.log(delivery, &verdict);
+        self.log(delivery, &verdict, None);
         verdict
     }
 
+    /// The error's text may quote the content, so it stands in the dead letter and in no log.
     pub(crate) fn undecodable(&self, delivery: &Delivery, error: &DecodeError) -> Verdict {
-        self.dead(delivery, error.to_string())
+        let verdict = undecodable(error.to_string());
+        self.log(delivery, &verdict, Some("content cannot be decoded; the dead letter says why"));
+        verdict
     }
 
     /// The verdict on a version of a known type that no handler takes.
     pub(crate) fn unknown_version(&self, delivery: &Delivery, known: &str) -> Verdict {
         let kind = delivery.event.kind();
-        self.dead(delivery, format!("version {kind} is unknown; {known} is handled"))
-    }
-
-    fn dead(&self, delivery: &Delivery, message: String) -> Verdict {
-        let verdict = Verdict::Dead { reason: DeadReason::Undecodable, message };
-        self.log(delivery, &verdict);
+        let verdict = undecodable(format!("version {kind} is unknown; {known} is handled"));
+        self.log(delivery, &verdict, None);
         verdict
     }
 
-    fn log(&self, delivery: &Delivery, verdict: &Verdict) {
+    fn log(&self, delivery: &Delivery, verdict: &Verdict, shown: Option<&str>) {
         let (next, error) = match verdict {
             Verdict::Again { after, message, .. } => (format!("again in {after:.1?}"), message),
             Verdict::Dead { reason, message } => {
@@ -79,9 +78,13 @@ impl Desk {
             kind = delivery.event.kind(),
             offset = delivery.offset.get(),
             attempt = delivery.attempt,
-            error,
+            error = shown.unwrap_or(error),
             next,
             "attempt failed"
         );
     }
+}
+
+const fn undecodable(message: String) -> Verdict {
+    Verdict::Dead { reason: DeadReason::Undecodable, message }
 }

@@ -120,7 +120,12 @@ impl Node {
     pub async fn run(self) -> Result<()> {
         // First, so that a signal during the start is not lost.
         let signals = Signals::listen()?;
+        let data = self.data_dir();
         let running = self.start().await?;
+        #[cfg(feature = "http")]
+        eprintln!("ready: http://{}   data: {}", running.addr(), data.display());
+        #[cfg(not(feature = "http"))]
+        eprintln!("ready   data: {}", data.display());
         signals.wait().await;
         running.stop().await;
         Ok(())
@@ -137,6 +142,7 @@ impl Node {
             node: self.config.node.id,
             services,
             relaxed: self.config.replica.pace == Pace::Relaxed,
+            drain_wait: self.config.node.drain_wait,
             ..NodeOptions::new(&self.config.node.data_dir)
         };
         let node = start(options).await?;

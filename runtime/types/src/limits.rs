@@ -113,6 +113,8 @@ pub const MARK_AFTER_IDLE: Duration = Duration::from_millis(50);
 pub const CHECKPOINT_EVERY_BYTES: u64 = 128 * MIB as u64;
 /// A checkpoint is proposed after so long, if anything changed.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
+/// After one that could not be written, no checkpoint is proposed for so long.
+pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Checkpoints that are kept.
 pub const CHECKPOINTS_KEPT: usize = 4;
 /// Largest state that a checkpoint may hold.

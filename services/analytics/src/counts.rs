@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::create_dir_all;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use redb::{
@@ -73,13 +73,13 @@ pub struct Counts {
 struct Shared {
     file: PathBuf,
     /// Opened at first use and not before: by then the node holds the lock on its directory.
-    database: Mutex<Option<Arc<Database>>>,
+    database: RwLock<Option<Database>>,
 }
 
 impl Counts {
     /// The counts in this file, which is made if there is none.
     pub fn at(file: impl Into<PathBuf>) -> Self {
-        Self { shared: Arc::new(Shared { file: file.into(), database: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { file: file.into(), database: RwLock::default() }) }
     }
 
     /// Counts what was not counted before, in one transaction; returns when that is on the disk.
@@ -93,29 +93,7 @@ impl Counts {
     }
 
     fn add_in_week(&self, facts: &[Fact], week: u64) -> Result<(), Error> {
-        let transaction = self.database()?.begin_write()?;
-        forget_old_ids(&transaction, week)?;
-        {
-            let mut seen = transaction.open_table(SEEN)?;
-            let seen_before = transaction.open_table(SEEN_BEFORE)?;
-            let mut counts = transaction.open_table(COUNTS)?;
-            let mut added = BTreeMap::<String, u64>::new();
-            for Fact { event_id, what } in facts {
-                let id = event_id.as_str();
-                if seen_before.get(id)?.is_some() || seen.insert(id, ())?.is_some() {
-                    continue;
-                }
-                for key in keys(what) {
-                    *added.entry(key).or_default() += 1;
-                }
-            }
-            for (key, n) in added {
-                let so_far = counts.get(key.as_str())?.map_or(0, |count| count.value());
-                counts.insert(key.as_str(), so_far + n)?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
+        self.with(|database| add_in_week(database, facts, week))
     }
 
     /// What is counted by now.
@@ -123,41 +101,89 @@ impl Counts {
     /// # Errors
     /// If the file cannot be read.
     pub fn totals(&self) -> Result<Totals, Error> {
-        let mut totals = Totals::default();
-        let transaction = self.database()?.begin_read()?;
-        let table = match transaction.open_table(COUNTS) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(totals),
-            Err(error) => return Err(error.into()),
-        };
-        for row in table.iter()? {
-            let (key, count) = row?;
-            let count = count.value();
-            match key.value().split_once('/') {
-                Some(("day", day)) => drop(totals.by_day.insert(day.to_owned(), count)),
-                Some(("domain", domain)) => {
-                    totals.by_domain.insert(domain.to_owned(), count);
-                }
-                _ if key.value() == "total" => totals.total = count,
-                _ if key.value() == "mails" => totals.mails = count,
-                _ => {}
-            }
-        }
-        Ok(totals)
+        self.with(totals)
     }
 
-    fn database(&self) -> Result<Arc<Database>, Error> {
-        let mut database = self.shared.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*database {
-            return Ok(Arc::clone(database));
+    /// Does this with the file, which is opened if it is not.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        let database = &self.shared.database;
+        let result = loop {
+            let opened = database.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(opened) = &*opened {
+                break work(opened);
+            }
+            drop(opened);
+            self.open()?;
+        };
+        // After one I/O error, redb refuses all that follows until the file is opened anew: kept,
+        // one moment of a full disk would last until the process is restarted. The lock waits for
+        // whoever else is at it, because redb opens no file that is still open.
+        if let Err(Error::Io(_) | Error::Backend(_) | Error::PreviousIo) = &result {
+            *database.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        if let Some(parent) = self.shared.file.parent() {
-            create_dir_all(parent)?;
-        }
-        let opened = Arc::new(Database::create(&self.shared.file)?);
-        *database = Some(Arc::clone(&opened));
-        Ok(opened)
+        result
     }
+
+    fn open(&self) -> Result<(), Error> {
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            if let Some(parent) = self.shared.file.parent() {
+                create_dir_all(parent)?;
+            }
+            *database = Some(Database::create(&self.shared.file)?);
+        }
+        Ok(())
+    }
+}
+
+fn add_in_week(database: &Database, facts: &[Fact], week: u64) -> Result<(), Error> {
+    let transaction = database.begin_write()?;
+    forget_old_ids(&transaction, week)?;
+    {
+        let mut seen = transaction.open_table(SEEN)?;
+        let seen_before = transaction.open_table(SEEN_BEFORE)?;
+        let mut counts = transaction.open_table(COUNTS)?;
+        let mut added = BTreeMap::<String, u64>::new();
+        for Fact { event_id, what } in facts {
+            let id = event_id.as_str();
+            if seen_before.get(id)?.is_some() || seen.insert(id, ())?.is_some() {
+                continue;
+            }
+            for key in keys(what) {
+                *added.entry(key).or_default() += 1;
+            }
+        }
+        for (key, n) in added {
+            let so_far = counts.get(key.as_str())?.map_or(0, |count| count.value());
+            counts.insert(key.as_str(), so_far + n)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn totals(database: &Database) -> Result<Totals, Error> {
+    let mut totals = Totals::default();
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(COUNTS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(totals),
+        Err(error) => return Err(error.into()),
+    };
+    for row in table.iter()? {
+        let (key, count) = row?;
+        let count = count.value();
+        match key.value().split_once('/') {
+            Some(("day", day)) => drop(totals.by_day.insert(day.to_owned(), count)),
+            Some(("domain", domain)) => {
+                totals.by_domain.insert(domain.to_owned(), count);
+            }
+            _ if key.value() == "total" => totals.total = count,
+            _ if key.value() == "mails" => totals.mails = count,
+            _ => {}
+        }
+    }
+    Ok(totals)
 }
 
 fn keys(what: &What) -> Vec<String> {
@@ -186,6 +212,13 @@ fn forget_old_ids(transaction: &WriteTransaction, week: u64) -> Result<(), Error
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, ErrorKind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, Error, StorageBackend};
+
     use super::{Counts, Fact, What};
 
     fn mail(event_id: &str) -> Fact {
@@ -221,5 +254,56 @@ mod tests {
         assert_eq!(counts.totals().unwrap().mails, 2);
         counts.add_in_week(&[mail("a")], 3).unwrap();
         assert_eq!(counts.totals().unwrap().mails, 3);
+    }
+
+    /// A disk in memory that has no room left once it is told so.
+    #[derive(Debug)]
+    struct Full(InMemoryBackend, Arc<AtomicBool>);
+
+    impl StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.0.write(offset, data)
+        }
+    }
+
+    fn on_full_disk() -> Database {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let disk = Full(InMemoryBackend::new(), Arc::clone(&is_full));
+        let database = Database::builder().create_with_backend(disk).unwrap();
+        is_full.store(true, Ordering::Relaxed);
+        database
+    }
+
+    /// One failed write must not be the end: what comes next has the file opened anew.
+    #[test]
+    fn file_is_opened_anew_after_an_io_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let counts = Counts::at(dir.path().join("counts.redb"));
+        counts.add_in_week(&[mail("a")], 7).unwrap();
+        *counts.shared.database.write().unwrap() = Some(on_full_disk());
+        let failed = counts.add_in_week(&[mail("b")], 7);
+        assert!(matches!(failed, Err(Error::Io(_))), "{failed:?}");
+        assert_eq!(counts.totals().unwrap().mails, 1);
+        counts.add_in_week(&[mail("b")], 7).unwrap();
+        assert_eq!(counts.totals().unwrap().mails, 2);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::fs::create_dir_all;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redb::{Database, Error, ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -45,14 +45,14 @@ pub struct Directory {
 struct Shared {
     file: PathBuf,
     /// Opened at first use and not before: by then the node holds the lock on its directory.
-    database: Mutex<Option<Arc<Database>>>,
+    database: RwLock<Option<Database>>,
     changed: watch::Sender<()>,
 }
 
 impl Directory {
     /// The directory in this file, which is made if there is none.
     pub fn at(file: impl Into<PathBuf>) -> Self {
-        let database = Mutex::default();
+        let database = RwLock::default();
         let (changed, _) = watch::channel(());
         Self { shared: Arc::new(Shared { file: file.into(), database, changed }) }
     }
@@ -62,18 +62,7 @@ impl Directory {
     /// # Errors
     /// If the file cannot be written: then none of them is added.
     pub fn add(&self, users: &[User]) -> Result<(), Error> {
-        let transaction = self.database()?.begin_write()?;
-        {
-            let mut table = transaction.open_table(USERS)?;
-            for user in users {
-                let row = serde_json::to_vec(user).expect("a struct of text is always JSON");
-                // The first sign-up stands, so that whoever repeats an id takes nobody's place.
-                if table.get(user.user_id.as_str())?.is_none() {
-                    table.insert(user.user_id.as_str(), row.as_slice())?;
-                }
-            }
-        }
-        transaction.commit()?;
+        self.with(|database| add(database, users))?;
         self.shared.changed.send_replace(());
         Ok(())
     }
@@ -83,15 +72,7 @@ impl Directory {
     /// # Errors
     /// If the file cannot be read.
     pub fn find(&self, user_id: &str) -> Result<Option<User>, Error> {
-        let transaction = self.database()?.begin_read()?;
-        let table = match transaction.open_table(USERS) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let row = table.get(user_id)?;
-        let user = row.map(|row| serde_json::from_slice(row.value()));
-        user.transpose().map_err(|error| Error::Corrupted(error.to_string()))
+        self.with(|database| find(database, user_id))
     }
 
     /// The user of this id, once the directory knows; `None` if it does not within `wait_max`.
@@ -113,16 +94,130 @@ impl Directory {
         found.await.unwrap_or(Ok(None))
     }
 
-    fn database(&self) -> Result<Arc<Database>, Error> {
-        let mut database = self.shared.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*database {
-            return Ok(Arc::clone(database));
+    /// Does this with the file, which is opened if it is not.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        let database = &self.shared.database;
+        let result = loop {
+            let opened = database.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(opened) = &*opened {
+                break work(opened);
+            }
+            drop(opened);
+            self.open()?;
+        };
+        // After one I/O error, redb refuses all that follows until the file is opened anew: kept,
+        // one moment of a full disk would last until the process is restarted. The lock waits for
+        // whoever else is at it, because redb opens no file that is still open.
+        if let Err(Error::Io(_) | Error::Backend(_) | Error::PreviousIo) = &result {
+            *database.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        if let Some(parent) = self.shared.file.parent() {
-            create_dir_all(parent)?;
+        result
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            if let Some(parent) = self.shared.file.parent() {
+                create_dir_all(parent)?;
+            }
+            *database = Some(Database::create(&self.shared.file)?);
         }
-        let opened = Arc::new(Database::create(&self.shared.file)?);
-        *database = Some(Arc::clone(&opened));
-        Ok(opened)
+        Ok(())
+    }
+}
+
+fn add(database: &Database, users: &[User]) -> Result<(), Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(USERS)?;
+        for user in users {
+            let row = serde_json::to_vec(user).expect("a struct of text is always JSON");
+            // The first sign-up stands, so that whoever repeats an id takes nobody's place.
+            if table.get(user.user_id.as_str())?.is_none() {
+                table.insert(user.user_id.as_str(), row.as_slice())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn find(database: &Database, user_id: &str) -> Result<Option<User>, Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(USERS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let row = table.get(user_id)?;
+    let user = row.map(|row| serde_json::from_slice(row.value()));
+    user.transpose().map_err(|error| Error::Corrupted(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, ErrorKind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, Error, StorageBackend};
+
+    use super::{Directory, User};
+
+    fn user(user_id: &str) -> User {
+        let [email, name, signed_up_at, event_id] = Default::default();
+        User { user_id: user_id.to_owned(), email, name, signed_up_at, event_id }
+    }
+
+    /// A disk in memory that has no room left once it is told so.
+    #[derive(Debug)]
+    struct Full(InMemoryBackend, Arc<AtomicBool>);
+
+    impl StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.0.write(offset, data)
+        }
+    }
+
+    fn on_full_disk() -> Database {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let disk = Full(InMemoryBackend::new(), Arc::clone(&is_full));
+        let database = Database::builder().create_with_backend(disk).unwrap();
+        is_full.store(true, Ordering::Relaxed);
+        database
+    }
+
+    /// One failed write must not be the end: what comes next has the file opened anew.
+    #[test]
+    fn file_is_opened_anew_after_an_io_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::at(dir.path().join("directory.redb"));
+        directory.add(&[user("a")]).unwrap();
+        *directory.shared.database.write().unwrap() = Some(on_full_disk());
+        let failed = directory.add(&[user("b")]);
+        assert!(matches!(failed, Err(Error::Io(_))), "{failed:?}");
+        assert_eq!(directory.find("a").unwrap(), Some(user("a")));
+        directory.add(&[user("b")]).unwrap();
+        assert_eq!(directory.find("b").unwrap(), Some(user("b")));
     }
 }

@@ -39,12 +39,14 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             output.list(&settings, &["KEY", "VALUE", "FROM"], |setting| {
                 vec![setting.key.to_owned(), setting.value.clone(), setting.origin.clone()]
             })?;
-            output.next(&["tidings config reference", "tidings serve"]);
+            output.next_here(&["tidings config reference", "tidings serve"]);
         }
         Command::Reference => {
             output.text(&reference())?;
-            output
-                .next(&["tidings config reference > tidings.toml", "tidings serve --config FILE"]);
+            output.next_here(&[
+                "tidings config reference > tidings.toml",
+                "tidings serve --config FILE",
+            ]);
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::command::place::Place;
 use crate::command::shown;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::counted;
 use crate::server::{JSON, segment};
 use tidings::api::{DeadLetterInfo, RedriveInfo};
 
@@ -112,7 +113,6 @@ fn cells(letter: &DeadLetterInfo) -> Vec<String> {
 fn show(letter: &DeadLetterInfo) -> String {
     let DeadLetterInfo { group, reason, message, attempts, dead_at, .. } = letter;
     let event = shown::event(&letter.topic, &letter.event);
-    format!(
-        "{group} gave up at {dead_at} after {attempts} attempts: {reason}\n{message}\n\n{event}"
-    )
+    let attempts = counted((*attempts).into(), "attempt");
+    format!("{group} gave up at {dead_at} after {attempts}: {reason}\n{message}\n\n{event}")
 }

@@ -19,7 +19,7 @@ use crate::command::demo::traffic::Traffic;
 use crate::command::process;
 use crate::context::{Context, NodeFlags};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, word};
 use crate::server::Server;
 
 const DATA_DIR: &str = ".tidings/demo";
@@ -60,11 +60,11 @@ fn with_own_directory(loaded: Loaded) -> Config {
 }
 
 async fn demo(context: &Context, args: Args, config: Config) -> Result<(), Failure> {
-    let output = &context.output;
     let mut end = process::End::listen()?;
     let node = tidings_users::add_to(Node::with(config.clone()));
     let node = tidings_analytics::add_to(tidings_notifications::add_to(node));
     let (running, took) = process::start(node).await?;
+    let output = &context.output_of_node(running.addr());
     welcome(output, &config, &running, took, args.rate);
 
     let server = Server::new(&process::client_config(&config, &running));
@@ -80,7 +80,8 @@ async fn demo(context: &Context, args: Args, config: Config) -> Result<(), Failu
     };
     running.stop().await;
     output.one(&tally, ToString::to_string)?;
-    output.next(&["tidings demo", "tidings log check .tidings/demo"]);
+    let check = format!("tidings log check {}", word(&config.node.data_dir.to_string_lossy()));
+    output.next_here(&["tidings demo", &check]);
     if was_ended { Ok(()) } else { tally.verdict() }
 }
 

@@ -3,7 +3,7 @@
 use crate::command::shown;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::{count, counted};
 use crate::server::segment;
 use tidings::api::{AttemptInfo, GroupStory, StoryInfo};
 
@@ -55,11 +55,19 @@ fn show(story: &StoryInfo) -> String {
 fn standing(story: &GroupStory) -> String {
     let failed = match story.failed_attempts {
         0 => String::new(),
-        n_failed => format!(", {n_failed} failed attempts"),
+        n_failed => format!(", {}", counted(n_failed.into(), "failed attempt")),
     };
     let next = story.next_attempt_at.as_ref();
     let next = next.map(|at| format!(", next attempt at {at}")).unwrap_or_default();
-    format!("{}: {}{failed}{next}", story.group, story.standing)
+    format!("{}: {}{failed}{next}", story.group, word_for(story))
+}
+
+/// The log settles what is skipped as it does what is done; only the attempt knows the difference.
+fn word_for(story: &GroupStory) -> &str {
+    match story.attempts.as_slice() {
+        [only] if story.standing == "settled" && only.outcome == "skipped" => "skipped",
+        _ => &story.standing,
+    }
 }
 
 fn tell(attempt: &AttemptInfo) -> String {
@@ -67,4 +75,38 @@ fn tell(attempt: &AttemptInfo) -> String {
     let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     let took_us = count(*took_us);
     format!("{at}  attempt {number}  worker {worker}  {outcome} in {took_us} µs{message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(number: u32, outcome: &str) -> AttemptInfo {
+        AttemptInfo {
+            at: "2026-01-02T03:04:05.678Z".to_owned(),
+            attempt: number,
+            worker: 0,
+            took_us: 12,
+            outcome: outcome.to_owned(),
+            message: None,
+        }
+    }
+
+    fn story(standing: &str, failed_attempts: u32, attempts: Vec<AttemptInfo>) -> GroupStory {
+        let (group, standing) = ("mail".to_owned(), standing.to_owned());
+        GroupStory { group, standing, failed_attempts, next_attempt_at: None, attempts }
+    }
+
+    /// Who looks for a mail that was never sent must not read that all was done.
+    #[test]
+    fn what_was_skipped_is_not_called_settled() {
+        let skipped = story("settled", 0, vec![attempt(1, "skipped")]);
+        assert_eq!(standing(&skipped), "mail: skipped");
+        let done = story("settled", 0, vec![attempt(1, "done")]);
+        assert_eq!(standing(&done), "mail: settled");
+        let retried = story("settled", 1, vec![attempt(1, "failed"), attempt(2, "skipped")]);
+        assert_eq!(standing(&retried), "mail: settled, 1 failed attempt");
+        let again = story("redriven", 0, vec![attempt(1, "skipped")]);
+        assert_eq!(standing(&again), "mail: redriven");
+    }
 }

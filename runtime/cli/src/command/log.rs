@@ -11,7 +11,7 @@ use tidings_log::check::{Report, SegmentReport, Verdict, check};
 
 use crate::context::{Context, NodeFlags};
 use crate::failure::Failure;
-use crate::output::{count, table};
+use crate::output::{count, counted, table, word};
 
 /// What to do with a log.
 #[derive(Debug, Subcommand)]
@@ -65,7 +65,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     output.one(&checked(dir.display().to_string(), &report), show)?;
     match report.verdict {
         Verdict::Empty | Verdict::Sound | Verdict::Torn { .. } => {
-            output.next(&[&format!("tidings serve --data {}", dir.display())]);
+            let dir = word(&dir.to_string_lossy());
+            output.next_here(&[&format!("tidings serve --data {dir}")]);
             Ok(())
         }
         Verdict::Refused { why } => Err(refused(why)),
@@ -106,8 +107,8 @@ fn show(checked: &Checked) -> String {
     let segments = table(&["SEGMENT", "FIRST POSITION", "FRAMES", "BAD AT"], rows);
     let checkpoint = checkpoint.map_or("none".to_owned(), |index| format!("at index {index}"));
     format!(
-        "{segments}\n\n{data}: {detail}\n  {} frames, last index {last_index}, end at position \
+        "{segments}\n\n{data}: {detail}\n  {}, last index {last_index}, end at position \
          {end}, checkpoint {checkpoint}",
-        count(*frames)
+        counted(*frames, "frame")
     )
 }

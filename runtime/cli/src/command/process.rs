@@ -19,6 +19,7 @@ use crate::failure::Failure;
 /// How long a node may take until it is ready.
 const READY_WAIT_MAX: Duration = Duration::from_secs(30);
 const READY_LOOK: Duration = Duration::from_millis(2);
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// Runs a command that runs a node; its services run on this runtime's threads.
 pub(crate) fn run(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -32,9 +33,8 @@ pub(crate) fn start_logging(loaded: &Loaded, level_else: &str) -> Result<(), Fai
     let origin = loaded.origin("log.level");
     let is_set = origin != tidings_config::origin::Origin::Default;
     let directives = if is_set { level.as_str() } else { level_else };
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
-        let reason = format!("{directives:?} is no level and no directive: {error}");
-        ConfigError { problems: vec![Problem::BadValue { origin, key: "log.level", reason }] }
+    let filter = filter(directives).map_err(|reason| ConfigError {
+        problems: vec![Problem::BadValue { origin, key: "log.level", reason }],
     })?;
     let mut subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if !io::stderr().is_terminal() {
@@ -46,6 +46,19 @@ pub(crate) fn start_logging(loaded: &Loaded, level_else: &str) -> Result<(), Fai
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+/// What to log. The filter would take a word that is no level for the name of a module, and then
+/// log next to nothing; so we take it for the mistake it is.
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    let directive = |word: &str| word.is_empty() || word.contains('=') || is_level(word);
+    if let Some(bad) = directives.split(',').find(|word| !directive(word)) {
+        let levels = LEVELS.join(", ");
+        return Err(format!("{bad:?} is not one of {levels}, and not like module=level"));
+    }
+    EnvFilter::try_new(directives)
+        .map_err(|error| format!("{directives:?} is no level and no directive: {error}"))
 }
 
 /// Starts the node and waits until it takes work; says how long that took.
@@ -118,4 +131,20 @@ fn not_started(error: Error) -> Failure {
         _ => (1, "T0110", "look at what it logged; --log-level debug tells more"),
     };
     Failure::Node { exit, code, what, help: help.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mistyped level must stop the node: it would run on and log nothing.
+    #[test]
+    fn words_that_are_no_level_are_refused() {
+        for good in ["info", "OFF", "warn,tidings_node=debug", "a::b=trace", "info,"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["bogus", "tidings_node", "info,bogus", "tidings_node=bogus", "info, debug"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

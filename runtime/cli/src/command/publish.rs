@@ -1,28 +1,24 @@
 //! `tidings publish`: one event from the command line, or a file of them.
 //!
+//! Content goes out as it was typed, byte for byte: a number of more digits than ours keeps them.
 //! Of a file each request is all or nothing, and the requests go in order; so when one fails, what
 //! was stored are the lines before it, and the failure says which.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+mod chunks;
+
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::command::progress;
+use crate::command::publish::chunks::{Chunk, Chunks, open, unreadable, without_line};
 use crate::context::Context;
-use crate::failure::Failure;
-use crate::output::count;
+use crate::failure::{Failure, Problem};
+use crate::output::{count, counted, word};
 use crate::server::{JSON, NDJSON, Server, segment};
-
-/// Lines of one request.
-const LINES_MAX: usize = 1_000;
-/// Bytes of one request, well below what a node takes as one.
-const REQUEST_BYTES_MAX: usize = 512 << 10;
 
 /// What to publish.
 #[derive(Debug, clap::Args)]
@@ -44,6 +40,18 @@ pub(crate) struct Args {
     /// A file with one event a line, as {"type","key"?,"id"?,"time"?,"data"}; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "kind", "key", "id"])]
     file: Option<PathBuf>,
+}
+
+/// An event as it goes out.
+#[derive(Serialize)]
+struct Outgoing<'a> {
+    #[serde(rename = "type")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    data: &'a RawValue,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,22 +87,23 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
 }
 
 async fn publish_one(context: &Context, server: &Server, args: Args) -> Result<(), Failure> {
-    let data = content(args.data.as_deref().unwrap_or_default())?;
-    let mut event = json!({ "type": args.kind, "data": data });
-    for (name, value) in [("key", args.key), ("id", args.id)] {
-        if let (Some(value), Some(event)) = (value, event.as_object_mut()) {
-            event.insert(name.to_owned(), value.into());
-        }
-    }
+    let body = outgoing(&args)?;
     let began = Instant::now();
     let path = events_path(&args.topic);
-    let published: Published = server.post(&path, JSON, event.to_string()).await?;
+    let published: Published = server.post(&path, JSON, body).await?;
     let took = began.elapsed();
     context.output.one(&published, |Published { id, topic, offset }| {
         format!("stored {topic} @{offset}  id {id}  in {:.1} ms", took.as_secs_f64() * 1e3)
     })?;
-    context.output.next(&[&format!("tidings event {}", published.id)]);
+    context.output.next(&[&format!("tidings event {}", word(&published.id))]);
     Ok(())
+}
+
+fn outgoing(args: &Args) -> Result<String, Failure> {
+    let data = content(args.data.as_deref().unwrap_or_default())?;
+    let [kind, key, id] = [&args.kind, &args.key, &args.id].map(Option::as_deref);
+    let event = Outgoing { kind, key, id, data: &data };
+    Ok(serde_json::to_string(&event).expect("text and checked JSON can be written"))
 }
 
 fn content(data: &str) -> Result<Box<RawValue>, Failure> {
@@ -117,19 +126,20 @@ async fn publish_file(
 ) -> Result<(), Failure> {
     let (reader, n_bytes) = open(file)?;
     let bar = progress::bytes(&context.output, n_bytes);
-    let mut chunks = Chunks { reader, file, n_lines: 0, left: None };
+    let mut chunks = Chunks::new(reader, file);
+    let mut last_line_stored = 0;
     let (began, path) = (Instant::now(), events_path(topic));
     let (mut n_events, mut first_offset) = (0, None);
     loop {
-        let n_lines_stored = chunks.n_lines;
         // A broken line is found before its request leaves: then that one is not sent at all.
-        let chunk = chunks.next().map_err(|cause| partly(n_lines_stored, None, cause))?;
-        let Some(Chunk { body, first_line, last_line }) = chunk else { break };
+        let chunk = chunks.next().map_err(|cause| partly(last_line_stored, &[], cause))?;
+        let Some(Chunk { body, lines }) = chunk else { break };
         let n_bytes = body.len();
         let published: BatchPublished = server
             .post(&path, NDJSON, body)
             .await
-            .map_err(|cause| partly(first_line - 1, Some((first_line, last_line)), cause))?;
+            .map_err(|cause| partly(last_line_stored, &lines, cause))?;
+        last_line_stored = lines.last().copied().unwrap_or(last_line_stored);
         n_events += published.count;
         first_offset = first_offset.or(Some(published.first_offset));
         bar.inc(n_bytes as u64);
@@ -141,147 +151,141 @@ async fn publish_file(
     context.output.one(&done, |done| {
         let per_second = count((done.events as f64 / done.wall_s.max(1e-9)) as u64);
         let FilePublished { topic, events, wall_s, .. } = done;
-        format!("stored {} events in {topic}  in {wall_s:.2} s  ({per_second}/s)", count(*events))
+        let events = counted(*events, "event");
+        format!("stored {events} in {topic}  in {wall_s:.2} s  ({per_second}/s)")
     })?;
-    let from = first_offset.unwrap_or(0);
-    context.output.next(&[&format!("tidings tail {} --from {from}", done.topic)]);
+    if let Some(from) = first_offset {
+        context.output.next(&[&format!("tidings tail {} --from {from}", done.topic)]);
+    }
     Ok(())
 }
 
-/// Says which lines are stored, which are not, and which may be.
-fn partly(n_lines_stored: u64, sent: Option<(u64, u64)>, cause: Failure) -> Failure {
-    let stored = match n_lines_stored {
-        0 => "no line is surely stored".to_owned(),
-        n_lines => format!("lines 1 to {n_lines} are stored"),
+/// Says what of a file is stored, after a request with these `lines` failed; there are none if no
+/// request left. Lines are told by their numbers in the file, from 1.
+fn partly(last_line_stored: u64, lines: &[u64], cause: Failure) -> Failure {
+    let sure = match last_line_stored {
+        0 => None,
+        1 => Some("line 1 is stored".to_owned()),
+        last => Some(format!("lines 1 to {last} are stored")),
     };
-    let stored = match sent {
-        Some((first, last)) if cause.exit() == 4 => {
-            format!("{stored}, lines {first} to {last} may be, the rest is not")
-        }
-        Some((first, last)) => {
-            let of_file = |line| format!(", because of line {} of the file", first - 1 + line);
-            let blamed = match &cause {
-                Failure::Refused(problem) => problem.line.map(of_file).unwrap_or_default(),
-                _ => String::new(),
+    let is_any_stored = sure.is_some();
+    let stored = match (sure, lines.first().zip(lines.last())) {
+        (sure, Some((first, last))) if may_be_done(&cause) => {
+            let sure = sure.map(|sure| sure + ", ").unwrap_or_default();
+            let lines = if first == last {
+                format!("line {first}")
+            } else {
+                format!("lines {first} to {last}")
             };
-            format!("{stored}, lines {first} to {last} and the rest are not{blamed}")
+            format!("{sure}{lines} may be stored, the rest is not")
         }
-        None => format!("{stored}, the rest is not"),
+        (Some(sure), _) => format!("{sure}, the rest is not"),
+        (None, _) => "nothing is stored".to_owned(),
     };
-    Failure::Partly { stored, cause: Box::new(cause) }
+    let cause = Box::new(in_file(lines, cause));
+    Failure::Partly { stored, is_any_stored, cause }
+}
+
+/// Whether a request that ended so was perhaps carried out.
+fn may_be_done(cause: &Failure) -> bool {
+    match cause {
+        // It was done, or we asked something that is no node.
+        Failure::NotUnderstood { .. } => true,
+        // What has no code of ours comes from something between us and the node.
+        Failure::Refused(problem) if problem.code.is_empty() && problem.status >= 500 => true,
+        cause => cause.exit() == 4,
+    }
+}
+
+/// The node names a line by its number in the request; people look for it in the file.
+fn in_file(lines: &[u64], cause: Failure) -> Failure {
+    let Failure::Refused(mut problem) = cause else { return cause };
+    let Some(of_request) = problem.line else { return Failure::Refused(problem) };
+    let idx = usize::try_from(of_request).ok().and_then(|line| line.checked_sub(1));
+    if let Some(line) = idx.and_then(|idx| lines.get(idx)) {
+        let Problem { detail, title, .. } = &*problem;
+        let said = if detail.is_empty() { title } else { detail };
+        let said = said.strip_prefix(&format!("line {of_request}: ")).unwrap_or(said);
+        problem.detail = format!("line {line}: {}", without_line(said));
+        problem.line = Some(*line);
+    }
+    Failure::Refused(problem)
 }
 
 fn events_path(topic: &str) -> String {
     format!("/v1/topics/{}/events", segment(topic))
 }
 
-/// Opens the file, and says how long it is if that can be known.
-fn open(file: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
-    if file == Path::new("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
-    }
-    let opened = File::open(file).map_err(|error| unreadable(file, &error))?;
-    let n_bytes = opened.metadata().ok().map(|metadata| metadata.len());
-    Ok((Box::new(BufReader::new(opened)), n_bytes))
-}
-
-fn unreadable(path: impl AsRef<Path>, error: &io::Error) -> Failure {
-    Failure::File { path: path.as_ref().to_owned(), reason: error.to_string() }
-}
-
-/// Cuts a file into requests.
-struct Chunks<'a> {
-    reader: Box<dyn BufRead>,
-    file: &'a Path,
-    n_lines: u64,
-    /// A line that did not fit into the request before.
-    left: Option<String>,
-}
-
-struct Chunk {
-    body: String,
-    first_line: u64,
-    last_line: u64,
-}
-
-impl Chunks<'_> {
-    /// The next request; `None` at the end of the file.
-    fn next(&mut self) -> Result<Option<Chunk>, Failure> {
-        let mut body = String::new();
-        let first_line = self.n_lines + 1;
-        let mut n_lines = 0;
-        while n_lines < LINES_MAX {
-            let Some(line) = self.line()? else { break };
-            if !body.is_empty() && body.len() + line.len() > REQUEST_BYTES_MAX {
-                self.n_lines -= 1;
-                self.left = Some(line);
-                break;
-            }
-            n_lines += 1;
-            body.push_str(&line);
-        }
-        let last_line = self.n_lines;
-        Ok((!body.trim().is_empty()).then_some(Chunk { body, first_line, last_line }))
-    }
-
-    /// The next line with its end, checked to be JSON; `None` at the end of the file.
-    fn line(&mut self) -> Result<Option<String>, Failure> {
-        let mut line = self.left.take().unwrap_or_default();
-        if line.is_empty() {
-            let read = self.reader.read_line(&mut line);
-            read.map_err(|error| unreadable(self.file, &error))?;
-        }
-        if line.is_empty() {
-            return Ok(None);
-        }
-        self.n_lines += 1;
-        if !line.trim().is_empty()
-            && let Err(error) = serde_json::from_str::<IgnoredAny>(&line)
-        {
-            let reason = format!("line {}: not JSON: {error}", self.n_lines);
-            return Err(Failure::File { path: self.file.to_owned(), reason });
-        }
-        if !line.ends_with('\n') {
-            line.push('\n');
-        }
-        Ok(Some(line))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chunks(text: &str) -> Chunks<'_> {
-        let reader = Box::new(io::Cursor::new(text.to_owned().into_bytes()));
-        Chunks { reader, file: Path::new("events.jsonl"), n_lines: 0, left: None }
-    }
-
-    /// Each line must go in exactly one request, and the numbers must be those of the file, or
-    /// people repair the wrong lines. We cut by number, by size, and within blank lines.
+    /// What is typed must be what is stored, whatever we could make of it. We send what a number
+    /// or a string of Rust cannot hold.
     #[test]
-    fn every_line_goes_in_one_request() {
-        let big = format!("\"{}\"\n", "x".repeat(REQUEST_BYTES_MAX / 2));
-        let text = format!("1\n\n2\n{big}{big}{}", "3\n".repeat(LINES_MAX));
-        let mut chunks = chunks(&text);
-        let (mut sent, mut next_line) = (String::new(), 1);
-        while let Some(chunk) = chunks.next().unwrap() {
-            assert!(chunk.body.len() <= REQUEST_BYTES_MAX);
-            assert_eq!(chunk.first_line, next_line);
-            next_line = chunk.last_line + 1;
-            sent.push_str(&chunk.body);
+    fn content_goes_out_as_it_was_typed() {
+        for data in [
+            "1e999",
+            r#""\ud800""#,
+            "1.50",
+            "12345678901234567890123",
+            r#"{"b": 1,  "a": 2, "b": 3}"#,
+        ] {
+            let args = Args {
+                topic: "users".to_owned(),
+                data: Some(data.to_owned()),
+                kind: Some("a.v1".to_owned()),
+                key: Some("k\"".to_owned()),
+                id: None,
+                file: None,
+            };
+            let expected = format!(r#"{{"type":"a.v1","key":"k\"","data":{data}}}"#);
+            assert_eq!(outgoing(&args).unwrap(), expected);
         }
-        assert_eq!(sent, text);
-        assert_eq!(next_line, 1 + text.lines().count() as u64);
     }
 
+    fn refused(line: Option<u64>, retry: &str) -> Failure {
+        let at = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        Failure::Refused(Box::new(Problem {
+            detail: format!("{at}missing field `data` at line 1 column 12"),
+            code: "T0203".to_owned(),
+            status: 422,
+            retry: retry.to_owned(),
+            help: Some("look; nothing was stored".to_owned()),
+            line,
+            ..Problem::default()
+        }))
+    }
+
+    /// People publish the rest after a failure: what may be stored must not be called lost, and
+    /// what is stored must not be called nothing.
     #[test]
-    fn broken_line_is_named_by_its_number_in_the_file() {
-        let failure = chunks("{}\n\n{\"type\"\n").next().err().unwrap();
-        assert!(failure.to_string().starts_with("events.jsonl: line 3: not JSON"), "{failure}");
-        let unknown =
-            || Failure::Lost { server: "http://x".to_owned(), reason: "reset".to_owned() };
-        let told = partly(10, Some((11, 20)), unknown()).to_string();
-        assert!(told.starts_with("lines 1 to 10 are stored, lines 11 to 20 may be"), "{told}");
+    fn what_is_stored_is_told() {
+        let lost = || Failure::Lost { server: "http://x".to_owned(), reason: "reset".to_owned() };
+        let foreign = Failure::Refused(Box::new(Problem { status: 502, ..Problem::default() }));
+        for (stored, lines, cause, expected) in [
+            (
+                10,
+                &[11, 13, 20][..],
+                lost(),
+                "lines 1 to 10 are stored, lines 11 to 20 may be stored, the rest is not; ",
+            ),
+            (0, &[1, 2], lost(), "lines 1 to 2 may be stored, the rest is not; "),
+            (0, &[3], foreign, "line 3 may be stored, the rest is not; "),
+            (0, &[1, 2], refused(None, "never"), "nothing is stored; missing"),
+            (
+                1,
+                &[2, 4],
+                refused(Some(2), "never"),
+                "line 1 is stored, the rest is not; line 4: missing field `data` at column 12",
+            ),
+            (0, &[], refused(None, "never"), "nothing is stored; "),
+        ] {
+            let told = partly(stored, lines, cause).to_string();
+            assert!(told.starts_with(expected), "{told:?} is not {expected:?}");
+        }
+        let told = partly(10, &[11], refused(Some(1), "never")).told();
+        assert!(!told.contains("nothing was stored"), "{told}");
+        assert!(partly(0, &[1], refused(Some(1), "never")).told().contains("nothing was stored"));
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let mut end = process::End::listen()?;
         let (running, took) = process::start(Node::with(config)).await?;
         let (url, ready_ms) = (process::url(&running), took.as_millis() as u64);
-        let output = &context.output;
+        let output = &context.output_of_node(running.addr());
         output.say(&format!(
             "tidings {}   node {node}   data: {data}\n  events   {url}/v1/topics     metrics  \
              {url}/metrics\nready in {ready_ms} ms.",

@@ -6,7 +6,7 @@ use tidings_config::quantity::{show_duration, show_size};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::{count, counted};
 use tidings::api::{CheckInfo, StatusInfo};
 
 /// How often a node that is not ready is asked again.
@@ -38,7 +38,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), Failure> {
     }?;
     let output = &context.output;
     output.one(&status, show)?;
-    output.next(&["tidings group ls", "tidings topic ls", &format!("{}/metrics", server.url())]);
+    output.next(&["tidings group ls", "tidings topic ls"]);
+    output.say(&format!("metrics:  {}/metrics", server.url()));
     match unready(&status) {
         None => Ok(()),
         Some(check) => Err(Failure::Node {
@@ -64,7 +65,11 @@ fn show(status: &StatusInfo) -> String {
         format!("  cluster  {}   start {} on this directory", status.cluster, status.incarnation),
         format!("  data     {data}   log {}   space: {space}", rounded(status.log_bytes)),
         format!("  log      committed {}   applied {}", count(*commit), count(*applied)),
-        format!("  holds    {} topics   {} groups", status.topics, status.groups),
+        format!(
+            "  holds    {}   {}",
+            counted(status.topics, "topic"),
+            counted(status.groups, "group")
+        ),
     ];
     for check in &status.ready {
         let mark = if check.ok { "ok  " } else { "FAIL" };

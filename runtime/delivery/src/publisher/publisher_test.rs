@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// The rule of DESIGN: the next number, or a repeat of a remembered one; else refused.
+    /// The log's rule: the next number, or a repeat of a remembered one; else refused.
     fn apply(&mut self) {
         let Some(sent) = self.log.pop_front() else { return };
         let sequence = sent.sequence;

@@ -8,6 +8,7 @@ use tidings_node::api::CheckInfo;
 
 use crate::api::{Answer, Api, json, ok};
 use crate::codes;
+use crate::limits::SCRAPE_WAIT_MAX;
 use crate::params::{Asked, Segments};
 use crate::problem::Problem;
 
@@ -50,8 +51,9 @@ fn failing(checks: &[CheckInfo]) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// All metrics.
+/// All metrics, as they are now.
 pub(crate) async fn metrics(State(api): State<Api>) -> Answer {
+    api.handle().refresh_gauges(SCRAPE_WAIT_MAX).await;
     let content_type = HeaderValue::from_static(OPEN_METRICS);
     Ok(([(header::CONTENT_TYPE, content_type)], api.handle().metrics().encode()).into_response())
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidings_gateway::serve::{GatewayOptions, Running, serve};
 use tidings_node::node::{NodeOptions, RunningNode, start};
+use tidings_node::service::ServiceSpec;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -32,9 +33,19 @@ pub(crate) struct Served {
 impl Served {
     /// Starts one with these routes of a service. It is ready when this returns.
     pub(crate) fn start(routes: Router, token: Option<&str>) -> Self {
+        Self::start_with(Vec::new(), routes, token)
+    }
+
+    /// The same with services.
+    pub(crate) fn start_with(
+        services: Vec<ServiceSpec>,
+        routes: Router,
+        token: Option<&str>,
+    ) -> Self {
         let ambient = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let data = tempfile::tempdir().unwrap();
-        let node = ambient.block_on(start(NodeOptions::new(data.path()))).unwrap();
+        let options = NodeOptions { services, ..NodeOptions::new(data.path()) };
+        let node = ambient.block_on(start(options)).unwrap();
         let (end, ended) = oneshot::channel();
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = GatewayOptions { listen, token: token.map(str::to_owned) };
@@ -99,7 +110,7 @@ impl Drop for Served {
 }
 
 /// Lets others run for a moment; `false`, for use in a chain.
-fn pause() -> bool {
+pub(crate) fn pause() -> bool {
     let (_never, ended) = std::sync::mpsc::channel::<()>();
     ended.recv_timeout(Duration::from_millis(5)).is_ok()
 }

@@ -1,9 +1,9 @@
 //! The real directory, held by one process at a time.
 
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -24,6 +24,13 @@ pub struct RealDisk {
     _lock: Option<fs::File>,
 }
 
+/// Makes directories for their owner only: they hold every event in clear.
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
 fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let what = format!("{what} {}", path.display());
     move |source| OpenError::Io { what, source }
@@ -36,7 +43,7 @@ impl RealDisk {
     /// If another process holds it, or the file system refuses.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(failed("making", &root))?;
+        private().recursive(true).create(&root).map_err(failed("making", &root))?;
         let path = root.join(LOCK);
         let lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -118,7 +125,7 @@ impl Disk for RealDisk {
         for part in path.split('/') {
             let above = at.clone();
             at.push(part);
-            match fs::create_dir(&at) {
+            match private().create(&at) {
                 Ok(()) => rustix::fs::fsync(fs::File::open(above)?)?,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

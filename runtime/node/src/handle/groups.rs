@@ -6,7 +6,6 @@ use tidings_types::name::GroupName;
 use crate::api::{GroupInfo, MailboxInfo};
 use crate::error::{CallError, FindError};
 use crate::handle::NodeHandle;
-use crate::metrics::OfGroup;
 
 impl NodeHandle {
     /// All groups.
@@ -15,13 +14,7 @@ impl NodeHandle {
     /// If the node has stopped or does not answer.
     pub async fn groups(&self) -> Result<Vec<GroupInfo>, CallError> {
         let groups: Vec<_> = self.inspect(|core| core.state().groups().collect()).await?;
-        let groups: Vec<_> = groups.iter().map(|group| self.group_info(group)).collect();
-        for group in &groups {
-            let label = OfGroup { group: group.name.clone() };
-            let lag = i64::try_from(group.lag).unwrap_or(i64::MAX);
-            self.shared.metrics.group_lag.get_or_create(&label).set(lag);
-        }
-        Ok(groups)
+        Ok(groups.iter().map(|group| self.group_info(group)).collect())
     }
 
     /// One group.
@@ -48,10 +41,12 @@ impl NodeHandle {
         let services = self.shared.registry.all();
         let service = services.get(&group.name);
         let sum = |count: fn(&MailboxView) -> u64| group.mailboxes.iter().map(count).sum();
+        let paused = self.shared.names.paused(group.id);
+        let life = service.map_or("absent", |service| service.life.word());
         GroupInfo {
             name: group.name.to_string(),
-            state: service.map_or("absent", |service| service.life.word()).to_owned(),
-            reason: service.and_then(|service| service.reason.clone()),
+            state: if paused.is_some() { "paused" } else { life }.to_owned(),
+            reason: paused.or_else(|| service.and_then(|service| service.reason.clone())),
             members: group.members.iter().map(|(node, _)| node.to_string()).collect(),
             workers: service.map_or(0, |service| service.n_workers),
             restarts: service.map_or(0, |service| service.n_restarts),

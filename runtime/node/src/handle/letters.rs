@@ -9,7 +9,7 @@ use tidings_types::layout::records::{Event, Records};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
 
-use crate::api::{DeadLetterInfo, EventInfo, time_text};
+use crate::api::{DeadLetterInfo, EventInfo};
 use crate::error::{CommandError, FindError};
 use crate::handle::NodeHandle;
 
@@ -108,7 +108,7 @@ impl NodeHandle {
             reason: letter.reason.word().to_owned(),
             message: letter.message.to_string(),
             attempts: letter.attempts,
-            dead_at: time_text(letter.dead_at_ms),
+            dead_at: self.moment_text(letter.dead_at_ms),
             event: EventInfo::new(letter.offset, &event),
         })
     }

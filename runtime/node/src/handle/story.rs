@@ -142,7 +142,7 @@ impl NodeHandle {
         let groups = standings.into_iter().map(|(group, name, standing)| {
             let attempts = remembered.iter().filter(|attempt| attempt.group == group);
             let attempts = attempts.map(attempt_info).collect();
-            group_story(name, &standing, attempts)
+            self.group_story(name, &standing, attempts)
         });
         Ok(StoryInfo {
             topic: self.topic_text(topic),
@@ -150,6 +150,26 @@ impl NodeHandle {
             groups: groups.collect(),
             note: NOTE.to_owned(),
         })
+    }
+
+    fn group_story(
+        &self,
+        group: String,
+        standing: &Standing,
+        attempts: Vec<AttemptInfo>,
+    ) -> GroupStory {
+        let (word, failed_attempts, next_attempt_at) = match standing {
+            Standing::Unknown => ("not subscribed", 0, None),
+            Standing::Waiting { attempts: 0, .. } => ("waiting", 0, None),
+            Standing::Waiting { attempts, retry_at_ms, .. } => {
+                ("retrying", *attempts, Some(self.moment_text(*retry_at_ms)))
+            }
+            Standing::Acked => ("settled", 0, None),
+            Standing::Dead => ("dead", 0, None),
+            Standing::Redriven => ("redriven", 0, None),
+        };
+        let standing = word.to_owned();
+        GroupStory { group, standing, failed_attempts, next_attempt_at, attempts }
     }
 }
 
@@ -162,21 +182,6 @@ fn standings(state: &State, topic: TopicId, offset: Offset) -> Standings {
         (group.id, group.name.to_string(), state.standing(group.id, topic, offset))
     };
     readers.map(standing).collect()
-}
-
-fn group_story(group: String, standing: &Standing, attempts: Vec<AttemptInfo>) -> GroupStory {
-    let (word, failed_attempts, next_attempt_at) = match standing {
-        Standing::Unknown => ("not subscribed", 0, None),
-        Standing::Waiting { attempts: 0, .. } => ("waiting", 0, None),
-        Standing::Waiting { attempts, retry_at_ms, .. } => {
-            ("retrying", *attempts, Some(time_text(*retry_at_ms)))
-        }
-        Standing::Acked => ("settled", 0, None),
-        Standing::Dead => ("dead", 0, None),
-        Standing::Redriven => ("redriven", 0, None),
-    };
-    let standing = word.to_owned();
-    GroupStory { group, standing, failed_attempts, next_attempt_at, attempts }
 }
 
 fn attempt_info(attempt: &Attempt) -> AttemptInfo {

@@ -56,6 +56,7 @@ enum Happens {
     Arrives { to: usize, from: u32, bytes: Bytes },
     Written(usize, u32),
     CheckpointWritten(usize, u32, LogIndex),
+    CheckpointFailed(usize, u32, LogIndex),
     Fetched(usize, u32, LogIndex, usize),
     Publish(usize),
     Nonsense(usize),
@@ -86,6 +87,8 @@ struct World {
     outputs: Vec<(usize, String)>,
     answers: BTreeMap<u64, bool>,
     checkpoints: u64,
+    /// So many more fail to be written.
+    checkpoints_to_fail: u64,
     n_fetched: u64,
     /// Who led in which term.
     leaders: BTreeMap<u64, usize>,
@@ -121,6 +124,7 @@ impl World {
             outputs: Vec::new(),
             answers: BTreeMap::new(),
             checkpoints: 0,
+            checkpoints_to_fail: 0,
             n_fetched: 0,
             leaders: BTreeMap::new(),
             trace: 0,
@@ -235,6 +239,10 @@ impl World {
                     self.outputs.push((idx, format!("answered {answer:?}")));
                     self.answers.insert(token.get(), answer.is_ok());
                     self.topic_exists |= matches!(answer, Ok(Answer::Topic { .. }));
+                }
+                Output::Checkpoint { index, .. } if self.checkpoints_to_fail > 0 => {
+                    self.checkpoints_to_fail -= 1;
+                    self.after(5 * MS, Happens::CheckpointFailed(idx, start, index));
                 }
                 Output::Checkpoint { index, term, membership, state, local } => {
                     let state = state.encode();
@@ -383,6 +391,9 @@ impl World {
             }
             Happens::CheckpointWritten(idx, start, index) if self.is_current(idx, start) => {
                 self.step(idx, Input::CheckpointWritten { index });
+            }
+            Happens::CheckpointFailed(idx, start, index) if self.is_current(idx, start) => {
+                self.step(idx, Input::CheckpointFailed { index });
             }
             Happens::Fetched(idx, start, first, max_bytes) if self.is_current(idx, start) => {
                 let reader = self.replica(idx).reader();
@@ -623,6 +634,22 @@ fn checkpoint_comes_by_itself_and_is_started_from() {
     world.run_for(50 * MS);
     assert_ne!(world.replica(0).state().digest(), digest, "the new term's entry is applied");
     assert_eq!(world.replica(0).state().topics().count(), 1);
+}
+
+/// One checkpoint that cannot be written must not be the last one, and the next one is not tried at
+/// once.
+#[test]
+fn failed_checkpoint_is_made_up_for() {
+    let mut world = World::new(6, 1, &[1]);
+    world.checkpoints_to_fail = 1;
+    world.run_for(50 * MS);
+    world.step(0, Input::Propose(vec![create_topic(Token::new(1))]));
+    world.run_for(601_000 * MS);
+    assert_eq!((world.checkpoints, world.checkpoints_to_fail), (0, 0), "tried, and failed");
+    world.run_for(590_000 * MS);
+    assert_eq!(world.checkpoints, 0);
+    world.run_for(20_000 * MS);
+    assert_eq!(world.checkpoints, 1);
 }
 
 /// A follower whose disk was wiped must not vote: the leader's first heartbeat proves the loss.

@@ -70,7 +70,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
     bar.finish_and_clear();
     let setup = Setup { size, groups: 0, durable: "fdatasync after each write, one writer" };
     give(&context.output, &times.measured("disk", wall, &setup), "writes")?;
-    context.output.next(&["tidings bench publish", "tidings bench latency --rate 2000"]);
+    context.output.next_here(&["tidings bench publish", "tidings bench latency --rate 2000"]);
     Ok(())
 }
 

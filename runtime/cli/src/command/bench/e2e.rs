@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let setup = Setup { size: load.size as usize, groups, durable: DURABLE };
         let measured = tally.times().measured("e2e", wall, &setup).of_events(n_events);
         give(&context.output, &measured, "events")?;
-        context.output.next(&["tidings bench latency --rate 2000", "tidings bench publish"]);
+        context.output.next_here(&["tidings bench latency --rate 2000", "tidings bench publish"]);
         Ok(())
     })
 }

@@ -68,7 +68,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let measured =
             tally.times().measured("latency", took, &setup).at_rate(rate, &answers, &late);
         give(&context.output, &measured, "events")?;
-        context.output.next(&["tidings bench disk", "tidings bench publish"]);
+        context.output.next_here(&["tidings bench disk", "tidings bench publish"]);
         Ok(())
     })
 }

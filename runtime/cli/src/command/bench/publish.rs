@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<(), Failure> {
         let (times, wall) = published?;
         let setup = Setup { size: load.size as usize, groups: 0, durable: DURABLE };
         give(&context.output, &times.measured("publish", wall, &setup), "events")?;
-        context.output.next(&["tidings bench e2e --groups 2", "tidings bench disk"]);
+        context.output.next_here(&["tidings bench e2e --groups 2", "tidings bench disk"]);
         Ok(())
     })
 }

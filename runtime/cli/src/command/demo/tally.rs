@@ -11,7 +11,7 @@ use tidings_config::config::Config;
 
 use crate::command::demo::traffic::Counts;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::{count, counted};
 use crate::server::Server;
 
 /// What there is at one moment.
@@ -99,7 +99,10 @@ impl Tally {
         if self.is_settled() {
             return Ok(());
         }
-        let what = format!("{} sign-ups were not all handled in time: {self}", self.signed_up);
+        let what = format!(
+            "of {} not all were handled in time: {self}",
+            counted(self.signed_up, "sign-up")
+        );
         let help = "`tidings group ls` and `tidings dead ls` say where they wait".to_owned();
         Err(Failure::Node { exit: 1, code: "T0610", what, help })
     }
