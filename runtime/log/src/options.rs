@@ -2,12 +2,9 @@
 
 use tidings_types::id::ClusterId;
 use tidings_types::limits::{
-    DISK_FREE_BYTES_MIN, FIRST_SEGMENT_BYTES, RECOVERY_ZERO_BYTES, SEGMENT_BYTES, TAIL_BYTES_MAX,
+    DISK_FREE_BYTES_MIN, FIRST_SEGMENT_BYTES, FREE_BYTES_KEPT, RECOVERY_ZERO_BYTES, SEGMENT_BYTES,
+    TAIL_BYTES_MAX,
 };
-
-/// A segment is not prepared if less of the disk would stay free: checkpoints and index files need
-/// some, and others on the disk too.
-const FREE_BYTES_KEPT: u64 = 16 << 20;
 
 /// How a log is kept. Tests make it small.
 #[derive(Clone, Debug)]

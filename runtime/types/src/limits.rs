@@ -119,12 +119,19 @@ pub const CHECKPOINT_RETRY_AFTER: Duration = Duration::from_secs(60);
 pub const CHECKPOINTS_KEPT: usize = 4;
 /// Largest state that a checkpoint may hold.
 pub const CHECKPOINT_BYTES_MAX: usize = 128 * MIB;
+/// A segment is not prepared if less of the disk would stay free: checkpoints and index files need
+/// some, and others on the disk too.
+pub const FREE_BYTES_KEPT: u64 = 16 * MIB as u64;
 /// A node with less free space than this does not start.
 pub const DISK_FREE_BYTES_MIN: u64 = 384 * MIB as u64;
 
 const _: () = assert!(
     SHARD_UNCOMMITTED_BYTES_MAX + ENTRIES_IN_FLIGHT_MAX * ENTRY_BYTES_MAX <= TAIL_PINNED_BYTES_MAX,
     "what is uncommitted is pinned in the tail"
+);
+const _: () = assert!(
+    SEGMENTS_PREPARED as u64 * SEGMENT_BYTES + FREE_BYTES_KEPT <= DISK_FREE_BYTES_MIN,
+    "a node that starts must find room for the segments that it prepares"
 );
 const _: () = assert!(
     TAIL_PINNED_BYTES_MAX < TAIL_BYTES_MAX,
