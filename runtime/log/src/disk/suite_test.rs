@@ -1,6 +1,7 @@
 //! What every disk must do; the double runs the same suite.
 
 use std::io::{ErrorKind, IoSlice};
+use std::os::unix::fs::PermissionsExt;
 
 use super::{Disk, MemoryDisk, RealDisk};
 
@@ -86,4 +87,18 @@ fn memory_disk_forgets_what_was_not_synced() {
     assert_eq!(disk.durable_copy().bytes("log/a").unwrap(), b"one");
     disk.crash();
     assert_eq!(disk.bytes("log/a").unwrap(), b"one");
+}
+
+/// The folders that a node makes hold every event in clear, so they must be for their owner only. We
+/// look at the modes of what a fresh disk made, one folder below another.
+#[test]
+fn real_disk_makes_folders_for_their_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("above/data");
+    let disk = RealDisk::open(&root).unwrap();
+    disk.make_dir("ckpt/0").unwrap();
+    for made in ["", "ckpt", "ckpt/0"] {
+        let mode = std::fs::metadata(root.join(made)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{made:?}");
+    }
 }
