@@ -12,6 +12,11 @@ pub(crate) async fn call<M: Message, T: Send + 'static>(
 ) -> Result<T, CallError> {
     let (reply, answer) = tokio::sync::oneshot::channel();
     actor.cast(request(reply.into())).map_err(|_| CallError::Stopped)?;
+    answered(answer).await
+}
+
+/// Waits for an answer that was asked for, for no longer than [`CALL_WAIT_MAX`].
+pub(crate) async fn answered<T>(answer: tokio::sync::oneshot::Receiver<T>) -> Result<T, CallError> {
     match tokio::time::timeout(CALL_WAIT_MAX, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(CallError::Stopped),

@@ -12,14 +12,15 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tidings_log::{Identity, Reader, Space};
 use tidings_replica::{Replica as Core, Role};
+use tidings_state::{GroupView, State, TopicView};
 use tidings_types::effect::Answer;
 use tidings_types::layout::command::Command;
-use tidings_types::limits::CALL_WAIT_MAX;
 use tidings_types::name::TopicName;
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
 
 use crate::api::{CheckInfo, StatusInfo, TopicInfo, time_text};
+use crate::call::answered;
 use crate::cluster_time::ClusterTime;
 use crate::commands::Commands;
 use crate::error::{CallError, CommandError, FindError};
@@ -148,23 +149,11 @@ impl NodeHandle {
     /// # Errors
     /// If the node has stopped or does not answer.
     pub async fn topics(&self) -> Result<Vec<TopicInfo>, CallError> {
-        self.inspect(|core| {
+        let look = |core: &Core| {
             let state = core.state();
-            let info = |topic: tidings_state::TopicView| {
-                let reads = |group: &tidings_state::GroupView| {
-                    group.mailboxes.iter().any(|mailbox| mailbox.topic == topic.id)
-                };
-                let groups = state.groups().filter(reads);
-                TopicInfo {
-                    name: topic.name.to_string(),
-                    start: topic.start.get(),
-                    end: topic.end.get(),
-                    groups: groups.map(|group| group.name.to_string()).collect(),
-                }
-            };
-            state.topics().map(info).collect()
-        })
-        .await
+            state.topics().map(|topic| topic_info(state, &topic)).collect()
+        };
+        self.inspect(look).await
     }
 
     /// One topic.
@@ -172,8 +161,13 @@ impl NodeHandle {
     /// # Errors
     /// If there is none of that name, or no answer.
     pub async fn topic(&self, name: &TopicName) -> Result<TopicInfo, FindError> {
-        let topics = self.topics().await?;
-        let found = topics.into_iter().find(|topic| topic.name == name.as_str());
+        let wanted = name.clone();
+        let look = move |core: &Core| {
+            let state = core.state();
+            let topic = state.topic_id(&wanted).and_then(|topic| state.topic(topic))?;
+            Some(topic_info(state, &topic))
+        };
+        let found = self.inspect(look).await?;
         found.ok_or_else(|| FindError::NotFound { what: format!("topic {name}") })
     }
 
@@ -196,10 +190,7 @@ impl NodeHandle {
         let inspection: Inspection = Box::new(move |core| drop(reply.send(look(core))));
         let sent = self.shared.replica.cast(ToReplica::Inspect(inspection));
         sent.map_err(|_| CallError::Stopped)?;
-        match tokio::time::timeout(CALL_WAIT_MAX, answer).await {
-            Ok(answer) => answer.map_err(|_| CallError::Stopped),
-            Err(_) => Err(CallError::NoAnswer { waited_max: CALL_WAIT_MAX }),
-        }
+        answered(answer).await
     }
 
     /// A moment of cluster time as people read it. Cluster time may lag behind after a downtime, so
@@ -222,6 +213,17 @@ impl NodeHandle {
 impl fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NodeHandle").field("node", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+fn topic_info(state: &State, topic: &TopicView) -> TopicInfo {
+    let reads = |group: &GroupView| group.mailboxes.iter().any(|mailbox| mailbox.topic == topic.id);
+    let groups = state.groups().filter(reads);
+    TopicInfo {
+        name: topic.name.to_string(),
+        start: topic.start.get(),
+        end: topic.end.get(),
+        groups: groups.map(|group| group.name.to_string()).collect(),
     }
 }
 

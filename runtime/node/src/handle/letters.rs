@@ -59,11 +59,17 @@ impl NodeHandle {
         topic: &TopicName,
         offset: Offset,
     ) -> Result<DeadLetterInfo, FindError> {
-        let letters = self.dead_letters(Some(group)).await?;
-        let is_meant = |letter: &DeadLetterInfo| {
-            letter.topic == topic.as_str() && letter.event.offset == offset.get()
+        let view = self.find_group(group).await?;
+        let wanted = topic.clone();
+        // Only the one that is meant is copied out: all together may be some 48 MiB.
+        let look = move |core: &tidings_replica::Replica| {
+            let state = core.state();
+            let meant = (state.topic_id(&wanted)?, offset);
+            let mut letters = state.dead_letters(view.id);
+            letters.find(|letter| (letter.topic, letter.offset) == meant).cloned()
         };
-        let found = letters.into_iter().find(is_meant);
+        let letter = self.inspect(look).await?;
+        let found = letter.and_then(|letter| self.letter_info(&view.name, letter));
         let what = || format!("dead letter {topic}@{offset} of group {group}");
         found.ok_or_else(|| FindError::NotFound { what: what() })
     }

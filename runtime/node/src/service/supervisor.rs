@@ -51,6 +51,8 @@ pub(crate) struct Surroundings {
 
 #[derive(Debug)]
 pub(crate) enum Msg {
+    /// Bring the group into the log.
+    Join,
     /// The group is in the log, and this process is its member.
     Joined(GroupId),
     /// The group could not be brought into the log.
@@ -101,6 +103,7 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
+            Msg::Join => self.join(state.group.clone(), myself),
             Msg::Joined(group) => self.begin(&myself, state, group).await,
             Msg::NotJoined(error) => self.try_again(&myself, state, &error),
             Msg::Restart(idx) => self.start_worker(&myself, state, idx).await,
@@ -156,13 +159,7 @@ impl Supervisor {
             return;
         }
         warn!(group = %state.group, %error, "service could not join its group; trying again");
-        let (name, delay) = (state.group.clone(), JOIN_AGAIN);
-        let (spec, surroundings) = (self.spec.clone(), self.surroundings.clone());
-        let myself = myself.clone();
-        tokio::runtime::Handle::current().spawn(async move {
-            tokio::time::sleep(delay).await;
-            Self { spec, surroundings }.join(name, myself);
-        });
+        myself.send_after(JOIN_AGAIN, || Msg::Join);
     }
 
     async fn begin(&self, myself: &ActorRef<Msg>, state: &mut State, group: GroupId) {
