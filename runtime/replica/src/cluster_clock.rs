@@ -82,6 +82,14 @@ fn micros(ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidings_state::State;
+    use tidings_types::effect::{Effect, Refused};
+    use tidings_types::event::NewEvent;
+    use tidings_types::id::{NodeId, ProducerId, Sequence, TopicId};
+    use tidings_types::layout::command::Command;
+    use tidings_types::layout::entry::{EntryBuilder, SectionKind};
+    use tidings_types::layout::records::RecordsBuilder;
+    use tidings_types::name::TopicName;
 
     use super::*;
 
@@ -118,6 +126,53 @@ mod tests {
         let mut clock = ClusterClock::new(0, now(5, 7_000));
         clock.observe(0, now(6, 7_001));
         assert_eq!(clock.read_ms(now(6, 7_001)), 7_001);
+    }
+
+    /// F34: a wall clock that jumps by an hour forth and back must neither make the state forget a
+    /// producer early nor ring a timer early, and must not hold a timer back for long. The state
+    /// sees nothing but the times of entries, so we give it those of a clock under which wall time
+    /// strobes, with a producer that says nothing for 54 minutes and one that says nothing for 67.
+    #[test]
+    fn f34_jumps_of_wall_time_expire_no_producer_and_ring_no_timer_early() {
+        const HOUR_MS: u64 = 3_600_000;
+        let wall = |second: u64| 10 * HOUR_MS + second * 1_000 + second % 3 * HOUR_MS - HOUR_MS;
+        for n_silent in [54 * 60, 67 * 60] {
+            let (mut clock, mut state) = (ClusterClock::new(0, now(0, wall(0))), State::new());
+            let mut send = |ts_ms, sequence| {
+                let topic = Command::CreateTopic { name: TopicName::new("t").unwrap() };
+                let mut records = RecordsBuilder::with_capacity(0);
+                let (id, kind, key, payload) = ("e", "t.v1", b"".as_slice(), b"".as_slice());
+                records.push(&NewEvent { id, kind, key, time_ms: 0, headers: b"", payload });
+                let producer = ProducerId::new([1; 16]);
+                let records = records.finish(TopicId::new(1), producer, Sequence::new(sequence));
+                let mut entry = EntryBuilder::with_capacity(0);
+                entry.push(SectionKind::Command, &topic.encode());
+                entry.push(SectionKind::Records, &records);
+                let mut effects = Vec::new();
+                let index = state.applied().next();
+                state.apply(index, &entry.finish(NodeId::new(1), ts_ms), &mut effects).unwrap();
+                effects.into_iter().find_map(|effect| match effect {
+                    Effect::Published(published) => Some(published.result),
+                    _ => None,
+                })
+            };
+            let begun = clock.read_ms(now(0, wall(0)));
+            assert!(send(begun, 0).is_some_and(|result| result.is_ok()));
+            let mut rang_at = None;
+            for second in 1..=n_silent {
+                clock.advance(now(second * 1_000, wall(second)));
+                let time = clock.read_ms(now(second * 1_000, wall(second)));
+                // A retry that is due 30 s of cluster time after the beginning.
+                rang_at = rang_at.or((begun + 30_000 <= time).then_some(second));
+            }
+            assert!(rang_at.is_some_and(|second| (27..=34).contains(&second)), "{rang_at:?}");
+            let at = now(n_silent * 1_000, wall(n_silent));
+            let known = send(clock.read_ms(at), 1).unwrap();
+            match known {
+                Ok(placed) => assert_eq!((placed.first.get(), n_silent), (1, 54 * 60)),
+                Err(why) => assert_eq!((why, n_silent), (Refused::ProducerExpired, 67 * 60)),
+            }
+        }
     }
 
     proptest! {

@@ -42,6 +42,7 @@ impl State {
         self.applied = index;
         self.ts_ms = self.ts_ms.max(entry.ts_ms);
         self.publishers.expire(self.ts_ms);
+        let n_before = effects.len();
         for (number, section) in (0_u16..).zip(entry.sections) {
             let body = section.body;
             let outcome = match section.kind {
@@ -58,6 +59,10 @@ impl State {
                 let answer = Err::<_, Refused>(refused);
                 effects.push(Effect::Answered { section: number, answer });
             }
+        }
+        // Behind all sections: a purge of this entry takes the events of the later ones too.
+        if effects.iter().skip(n_before).any(|effect| *effect == Effect::Checkpoint) {
+            self.boundaries.note(index, &self.topics);
         }
         Ok(())
     }

@@ -2,91 +2,26 @@
 
 use bytes::Bytes;
 use tidings_types::effect::{Answer, Effect, OutcomeRefused, Placed, Refused};
-use tidings_types::id::{GroupId, NodeId, ProducerId, Sequence, TopicId};
-use tidings_types::layout::acks::{AckRange, Acks, Failure, FailureClass};
-use tidings_types::layout::command::{Command, DeadLetter, DeadReason, GroupStart};
-use tidings_types::layout::entry::{EntryBuilder, SectionKind};
+use tidings_types::id::{ProducerId, Sequence};
+use tidings_types::layout::acks::{Acks, Failure, FailureClass};
+use tidings_types::layout::command::Command;
+use tidings_types::layout::entry::SectionKind;
 use tidings_types::layout::records::{RECORDS_HEADER_BYTES, Records};
 use tidings_types::limits::{
     DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, MAILBOXES_MAX, MESSAGE_BYTES_MAX,
     PRODUCERS_MAX, SUBSCRIPTIONS_MAX, TOPICS_MAX,
 };
-use tidings_types::name::{GroupName, TopicName};
+use tidings_types::name::TopicName;
 use tidings_types::offset::{LaneEpoch, LogIndex, Offset};
 
 use crate::naive_test::records;
 use crate::publishers::{Publishers, Verdict};
 use crate::room::{FAILED_MESSAGE_BYTES_MAX, LETTER_OVERHEAD_BYTES};
 use crate::state::State;
+use crate::support_test::{
+    GROUP, TOPIC, ack, apply, bury, command, create_group, names, redrive, standing, with_events,
+};
 use crate::view::Standing;
-
-const GROUP: GroupId = GroupId::new(1);
-const TOPIC: TopicId = TopicId::new(1);
-
-/// Applies one section as an entry of its own.
-fn apply(state: &mut State, kind: SectionKind, body: &[u8]) -> Vec<Effect> {
-    let mut builder = EntryBuilder::with_capacity(body.len() + 64);
-    builder.push(kind, body);
-    let data = builder.finish(NodeId::new(1), 7);
-    let mut effects = Vec::new();
-    state.apply(state.applied().next(), &data, &mut effects).unwrap();
-    effects
-}
-
-fn command(state: &mut State, command: Command) -> Result<Answer, Refused> {
-    match apply(state, SectionKind::Command, &command.encode()).pop() {
-        Some(Effect::Answered { answer, .. }) => answer,
-        other => panic!("the last effect of a command is its answer, not {other:?}"),
-    }
-}
-
-fn create_group(state: &mut State, name: &str, topics: &[String]) -> Result<Answer, Refused> {
-    let name = GroupName::new(name).unwrap();
-    let topics = topics.iter().map(|topic| TopicName::new(topic).unwrap()).collect();
-    command(state, Command::CreateGroup { name, topics, start: GroupStart::Earliest })
-}
-
-fn names(prefix: &str, n_names: usize) -> Vec<String> {
-    (0..n_names).map(|number| format!("{prefix}-{number}")).collect()
-}
-
-/// A state with one group on one topic with many events.
-fn with_events(n_events: u32) -> State {
-    let mut state = State::new();
-    create_group(&mut state, "group", &names("topic", 1)).unwrap();
-    let section = records(TOPIC, n_events, ProducerId::NONE, Sequence::new(0));
-    apply(&mut state, SectionKind::Records, &section);
-    state
-}
-
-fn bury(state: &mut State, offset: u64, records: &[u8]) -> Effect {
-    let letter = Command::DeadLetter(DeadLetter {
-        group: GROUP,
-        topic: TOPIC,
-        offset: Offset::new(offset),
-        lane_epoch: LaneEpoch::ZERO,
-        reason: DeadReason::Fatal,
-        message: "x".repeat(2 * MESSAGE_BYTES_MAX),
-        attempts: 1,
-        records: records.to_vec(),
-    });
-    apply(state, SectionKind::Command, &letter.encode()).swap_remove(0)
-}
-
-fn redrive(state: &mut State, offset: u64) -> Result<Answer, Refused> {
-    let letters = vec![(TOPIC, Offset::new(offset))];
-    command(state, Command::Redrive { group: GROUP, letters })
-}
-
-fn ack(state: &mut State, start: u64, len: u32) {
-    let ranges = vec![AckRange { start: Offset::new(start), len }];
-    let acks = Acks { group: GROUP, topic: TOPIC, ranges, failures: Vec::new() };
-    apply(state, SectionKind::Acks, &acks.encode());
-}
-
-fn standing(state: &State, offset: u64) -> Standing {
-    state.standing(GROUP, TOPIC, Offset::new(offset))
-}
 
 fn is_full(effect: &Effect) -> bool {
     matches!(effect, Effect::OutcomeRefused { why: OutcomeRefused::DeadLettersFull, .. })
@@ -181,12 +116,12 @@ fn publishers_are_bounded() {
     let mut publishers = Publishers::default();
     for number in 0..PRODUCERS_MAX {
         assert_eq!(publishers.judge(producer(number), first, 1), Verdict::Next);
-        publishers.answer(producer(number), Ok(placed), 1);
+        publishers.answer((producer(number), first), Ok(placed), 1);
     }
     // The one that would be the first to go speaks up.
     assert_eq!(publishers.judge(producer(0), first, 2), Verdict::Known(Ok(placed)));
     assert_eq!(publishers.judge(producer(PRODUCERS_MAX), first, 3), Verdict::Next);
-    publishers.answer(producer(PRODUCERS_MAX), Ok(placed), 3);
+    publishers.answer((producer(PRODUCERS_MAX), first), Ok(placed), 3);
     let numbers = 0..=PRODUCERS_MAX;
     let verdicts = numbers.map(|number| publishers.judge(producer(number), second, 3));
     let mut gone = verdicts.zip(0..).filter(|(verdict, _)| *verdict != Verdict::Next);
@@ -201,9 +136,9 @@ fn an_idle_publisher_is_forgotten_after_an_hour() {
     let producer = ProducerId::new([1; 16]);
     let placed = Placed { topic: TOPIC, first: Offset::ZERO, n_events: 1 };
     let mut publishers = Publishers::default();
-    publishers.answer(producer, Ok(placed), 5);
-    publishers.expire(5 + 3_600_000);
     let (first, second) = (Sequence::new(0), Sequence::new(1));
+    publishers.answer((producer, first), Ok(placed), 5);
+    publishers.expire(5 + 3_600_000);
     let known = publishers.clone().judge(producer, first, 5 + 3_600_000);
     assert_eq!(known, Verdict::Known(Ok(placed)));
     publishers.expire(6 + 3_600_000);

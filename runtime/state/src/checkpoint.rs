@@ -1,15 +1,18 @@
 //! The state as bytes: the replicated part of a checkpoint.
 //!
-//! Bincode of a versioned enum. The form is canonical, equal states give equal bytes, so the bytes'
+//! Bincode of a versioned enum; the second form adds the Checkpoint entries that a purge may name,
+//! and the first one is still read, as a state that remembers none. The form is canonical, equal states give equal bytes, so the bytes'
 //! hash is the state's digest. What can be derived is not stored but derived again, and whatever an
 //! apply relies on is checked while that is done.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidings_types::codec;
 use tidings_types::limits::{
-    CHECKPOINT_BYTES_MAX, DEAD_LETTER_BYTES_MAX, GROUPS_MAX, LANES, MAILBOXES_MAX, NAME_BYTES_MAX,
-    PRODUCER_RESULTS_KEPT, PRODUCERS_MAX, TOPICS_MAX,
+    CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT, DEAD_LETTER_BYTES_MAX, GROUPS_MAX, LANES,
+    MAILBOXES_MAX, NAME_BYTES_MAX, PRODUCER_RESULTS_KEPT, PRODUCERS_MAX, TOPICS_MAX,
 };
 use tidings_types::retry::Retry;
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,6 +24,8 @@ use crate::state::State;
 const LANE_BYTES: usize = 9;
 /// An answer: a variant and its fields.
 const ANSWER_BYTES: usize = 24;
+/// A topic's end behind a Checkpoint entry.
+const END_BYTES: usize = 12;
 /// Room for a record's numbers and lengths.
 const FIELDS_BYTES: usize = 64;
 
@@ -30,7 +35,7 @@ const _: () = assert!(
         + PRODUCERS_MAX * (FIELDS_BYTES + PRODUCER_RESULTS_KEPT * ANSWER_BYTES)
         + GROUPS_MAX * (FIELDS_BYTES + NAME_BYTES_MAX + LANES * LANE_BYTES)
         + MAILBOXES_MAX * FIELDS_BYTES
-        + TOPICS_MAX * (FIELDS_BYTES + NAME_BYTES_MAX)
+        + TOPICS_MAX * (FIELDS_BYTES + NAME_BYTES_MAX + CHECKPOINTS_KEPT * END_BYTES)
         < CHECKPOINT_BYTES_MAX,
     "what is kept for each producer, group, mailbox, topic and dead letter fits into a checkpoint"
 );
@@ -56,20 +61,18 @@ impl DecodeError {
     }
 }
 
-#[derive(Serialize)]
-enum Encoded<'a> {
-    V1(&'a State),
-}
-
-#[derive(Deserialize)]
-enum Decoded {
-    V1(State),
+/// All forms. They are written from references and read as values.
+#[derive(Serialize, Deserialize)]
+enum Form<S, B> {
+    /// Read only.
+    V1(S),
+    V2(S, B),
 }
 
 impl State {
     /// The state as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(&Encoded::V1(self))
+        codec::encode(&Form::V2(self, &self.boundaries))
     }
 
     /// The state of what [`State::encode`] gave.
@@ -77,13 +80,19 @@ impl State {
     /// # Errors
     /// If the bytes are not a sound state of a known version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Decoded::V1(mut state) = codec::decode_checkpoint(bytes)?;
+        let mut state = match codec::decode_checkpoint(bytes)? {
+            Form::V1(state) => state,
+            Form::V2(state, boundaries) => Self { boundaries, ..state },
+        };
         let unsound = |what| DecodeError::Unsound { what };
         if !state.topics.restore() {
             return Err(unsound("topics"));
         }
         if !state.publishers.restore() {
             return Err(unsound("publishers"));
+        }
+        if !state.boundaries.is_sound(&state.topics, state.applied) {
+            return Err(unsound("checkpoints"));
         }
         let mut room = Room::default();
         for (&id, group) in &state.groups {
@@ -92,7 +101,7 @@ impl State {
             }
         }
         let names = state.groups.iter().map(|(&id, group)| (group.name.clone(), id));
-        state.group_ids = names.collect();
+        state.group_ids = Arc::new(names.collect());
         if state.group_ids.len() != state.groups.len() {
             return Err(unsound("group names"));
         }
@@ -117,6 +126,7 @@ mod tests {
     use tidings_types::offset::{LogIndex, Offset};
 
     use super::*;
+    use crate::retention::Boundaries;
 
     fn sample() -> State {
         let create = Command::CreateGroup {
@@ -125,6 +135,7 @@ mod tests {
             start: GroupStart::Earliest,
         };
         let mut builder = EntryBuilder::with_capacity(0);
+        builder.push(SectionKind::Command, &Command::Checkpoint.encode());
         builder.push(SectionKind::Command, &create.encode());
         let producer = ProducerId::new([1; 16]);
         for number in 0..9 {
@@ -143,21 +154,36 @@ mod tests {
     /// while the version stays.
     #[test]
     fn form_is_frozen() {
-        let mut golden = b"\0\0\0\0".to_vec();
-        golden.extend([0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8]);
+        let state = [0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8];
+        let golden = [b"\x01\0\0\0".as_slice(), &state, &[0; 8]].concat();
         assert_eq!(State::new().encode(), golden);
-        assert_eq!(sample().digest(), 0xf488315763598419);
+        assert_eq!(sample().digest(), 0x0a5d0a74798e2b88);
     }
 
-    /// A checkpoint of which any byte is lost must be refused, and so must one of a version from
-    /// the future.
+    /// A node must start from the checkpoint that an older program left. It knows no entry that may
+    /// be purged, so it refuses all purges until it has made a checkpoint of its own.
+    #[test]
+    fn first_form_is_still_read() {
+        let mut old = sample();
+        old.boundaries = Boundaries::default();
+        let written = codec::encode(&Form::<_, Boundaries>::V1(&old));
+        assert_eq!(xxh3_64(&written), 0xf488315763598419);
+        assert_eq!(State::decode(&written), Ok(old));
+        assert_eq!(State::decode(&written).unwrap().checkpoints().count(), 0);
+    }
+
+    /// A checkpoint of which any byte is lost must be refused, and so must one with a byte too many
+    /// or of a version from the future.
     #[test]
     fn cut_and_future_checkpoints_are_refused() {
         let mut whole = sample().encode();
         for n_bytes in 0..whole.len() {
             assert!(matches!(State::decode(&whole[..n_bytes]), Err(DecodeError::Codec(_))));
         }
-        whole[0] = 1;
+        whole.push(0);
+        assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
+        whole.pop();
+        whole[0] = 2;
         assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
     }
 
@@ -166,16 +192,32 @@ mod tests {
     #[test]
     fn unsound_states_are_refused() {
         type Break = (&'static str, fn(&mut State));
-        let breaks: [Break; 4] = [
+        let breaks: [Break; 8] = [
             ("groups", |state| state.last_group = Default::default()),
-            ("groups", |state| state.topics = Default::default()),
+            ("groups", |state| {
+                state.boundaries = Default::default();
+                state.topics = Default::default();
+            }),
+            ("checkpoints", |state| state.topics = Default::default()),
+            ("checkpoints", |state| state.boundaries.note(state.applied.next(), &state.topics)),
+            ("checkpoints", |state| {
+                let mut later = state.topics.clone();
+                later.place(TopicId::new(1), 1);
+                state.boundaries.purged(state.applied.next());
+                state.boundaries.note(state.applied, &later);
+            }),
+            // A group would wait for events that are gone.
+            ("groups", |state| {
+                state.topics.place(TopicId::new(1), 1);
+                state.topics.begin_at(TopicId::new(1), Offset::new(1));
+            }),
             ("group names", |state| {
                 let group = state.groups.values().next().unwrap().clone();
                 state.last_group = GroupId::new(9);
                 state.groups.insert(state.last_group, group);
             }),
             ("groups", |state| {
-                let group = state.groups.values_mut().next().unwrap();
+                let group = crate::group::changing(&mut state.groups, GroupId::new(1)).unwrap();
                 let mailbox = group.mailboxes.values_mut().next().unwrap();
                 let end = Offset::new(1);
                 mailbox.settle(Default::default()..end, &mut Room::default());

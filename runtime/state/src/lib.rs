@@ -24,6 +24,8 @@ mod dead_letters;
 
 mod topics;
 
+mod retention;
+
 mod publishers;
 
 mod group;
@@ -43,7 +45,13 @@ mod naive_test;
 mod model_test;
 
 #[cfg(test)]
+mod support_test;
+
+#[cfg(test)]
 mod bounds_test;
+
+#[cfg(test)]
+mod faults_test;
 
 pub use checkpoint::DecodeError;
 pub use dead_letters::DeadLetterView;

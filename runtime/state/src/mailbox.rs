@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::effect::{FailedEvent, MailboxSnapshot};
 use tidings_types::id::TopicId;
 use tidings_types::layout::acks::Failure;
@@ -54,6 +55,8 @@ impl Mailbox {
 
     /// Settles events and forgets their attempts.
     pub(crate) fn settle(&mut self, events: Range<Offset>, room: &mut Room) {
+        let over_gaps = Offset::ZERO..events.end;
+        let events = if is_planted(Bug::CursorMaxNotContiguous) { over_gaps } else { events };
         self.cursor.ack(events.clone());
         if events.end <= events.start {
             return;
@@ -96,12 +99,15 @@ impl Mailbox {
         }
     }
 
-    /// Whether a mailbox that was read back keeps the invariants; takes the room of its messages.
-    pub(crate) fn is_sound(&self, end: Offset, room: &mut Room) -> bool {
+    /// Whether a mailbox that was read back keeps the invariants on a topic of these events; takes
+    /// the room of its messages.
+    pub(crate) fn is_sound(&self, events: Range<Offset>, room: &mut Room) -> bool {
         let is_sound = |(&offset, failed): (&Offset, &Failed)| {
             let has_room = room.take_message(&failed.message).len() == failed.message.len();
-            has_room && offset < end && !self.cursor.is_acked(offset)
+            has_room && offset < events.end && !self.cursor.is_acked(offset)
         };
-        self.cursor.is_sound(end) && self.failed.iter().all(is_sound)
+        events.start <= self.cursor.floor()
+            && self.cursor.is_sound(events.end)
+            && self.failed.iter().all(is_sound)
     }
 }

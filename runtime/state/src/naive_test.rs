@@ -30,6 +30,11 @@ pub(super) struct Model {
     index: LogIndex,
     ts_ms: u64,
     topics: Vec<(TopicName, u64)>,
+    /// Where topics begin that do not begin at 0.
+    begins: BTreeMap<TopicId, u64>,
+    /// Every Checkpoint entry, with the end of each topic.
+    checkpoints: Vec<(LogIndex, Vec<u64>)>,
+    purged: LogIndex,
     producers: BTreeMap<ProducerId, Producer>,
     groups: Vec<Group>,
     nodes: BTreeMap<NodeId, Incarnation>,
@@ -81,6 +86,19 @@ impl Model {
         self.producers.retain(|_, producer| ts_ms - producer.heard_ms <= HOUR_MS);
     }
 
+    pub(super) fn finish(&mut self) {
+        if self.effects.contains(&Effect::Checkpoint) {
+            let ends = self.topics.iter().map(|topic| topic.1).collect();
+            self.checkpoints.push((self.index, ends));
+        }
+    }
+
+    /// The Checkpoint entries that a purge may name, newest first.
+    pub(super) fn checkpoints(&self) -> Vec<LogIndex> {
+        let newest = self.checkpoints.iter().rev().take(4).map(|checkpoint| checkpoint.0);
+        newest.filter(|index| self.purged <= *index).collect()
+    }
+
     pub(super) fn ts_ms(&self) -> u64 {
         self.ts_ms
     }
@@ -98,7 +116,7 @@ impl Model {
         group.map_or(0, |group| group.lanes[usize::from(lane)].1)
     }
 
-    fn end(&self, topic: TopicId) -> Option<u64> {
+    pub(super) fn end(&self, topic: TopicId) -> Option<u64> {
         self.topics.get((topic.get() as usize).wrapping_sub(1)).map(|topic| topic.1)
     }
 
@@ -280,7 +298,8 @@ impl Model {
                 let before = found.members.insert(node, incarnation);
                 if before != Some(incarnation) {
                     let lanes = found.assign(before.map(|_| node));
-                    self.effects.push(Effect::LanesMoved { group, lanes });
+                    let members = found.members.clone().into_iter().collect();
+                    self.effects.push(Effect::LanesMoved { group, lanes, members });
                 }
                 Ok(Answer::Done)
             }
@@ -291,7 +310,8 @@ impl Model {
                     Some(_) => {
                         found.members.remove(&node);
                         let lanes = found.assign(None);
-                        self.effects.push(Effect::LanesMoved { group, lanes });
+                        let members = found.members.clone().into_iter().collect();
+                        self.effects.push(Effect::LanesMoved { group, lanes, members });
                     }
                     None => {}
                 }
@@ -317,11 +337,30 @@ impl Model {
                 self.effects.push(Effect::Checkpoint);
                 Ok(Answer::Done)
             }
-            Command::Purge { index } => {
-                self.effects.push(Effect::Purge { index });
-                Ok(Answer::Done)
+            Command::Purge { index } => self.purge(index),
+        }
+    }
+
+    fn purge(&mut self, index: LogIndex) -> Result<Answer, Refused> {
+        if !self.checkpoints().contains(&index) {
+            return Err(Refused::NotACheckpoint { index });
+        }
+        let (_, ends) = self.checkpoints.iter().find(|checkpoint| checkpoint.0 == index).unwrap();
+        let ends: Vec<_> = (1..).map(TopicId::new).zip(ends.clone()).collect();
+        for snapshot in self.snapshots() {
+            for mailbox in snapshot.mailboxes {
+                let goes = |&(topic, end): &(_, _)| topic == mailbox.topic && mailbox.floor < end;
+                if ends.iter().map(|&(topic, end)| (topic, Offset::new(end))).any(|end| goes(&end))
+                {
+                    let (group, topic, floor) = (snapshot.group, mailbox.topic, mailbox.floor);
+                    return Err(Refused::PurgePinned { group, topic, floor });
+                }
             }
         }
+        self.begins.extend(ends);
+        self.purged = index;
+        self.effects.push(Effect::Purge { index });
+        Ok(Answer::Done)
     }
 
     fn ensure_topic(&mut self, name: TopicName) -> TopicId {
@@ -358,7 +397,8 @@ impl Model {
         for name in topics {
             let topic = self.ensure_topic(name);
             let end = self.end(topic).unwrap();
-            let begin = if start == GroupStart::Now { end } else { 0 };
+            let earliest = self.begins.get(&topic).copied().unwrap_or(0);
+            let begin = if start == GroupStart::Now { end } else { earliest };
             let starts = &mut self.groups[idx].starts;
             has_changed |= !starts.contains_key(&topic);
             starts.entry(topic).or_insert(begin);
@@ -440,11 +480,14 @@ impl Model {
             .map(|(id, (name, end))| TopicView {
                 id,
                 name: name.clone(),
-                start: Offset::ZERO,
+                start: Offset::new(self.begins.get(&id).copied().unwrap_or(0)),
                 end: Offset::new(*end),
             })
             .collect();
         assert_eq!(state.topics().collect::<Vec<_>>(), topics);
+        let mut checkpoints = self.checkpoints();
+        checkpoints.reverse();
+        assert_eq!(state.checkpoints().collect::<Vec<_>>(), checkpoints);
         for topic in topics {
             assert_eq!(state.topic_id(&topic.name), Some(topic.id));
             assert_eq!(state.topic(topic.id), Some(topic));

@@ -1,6 +1,7 @@
 //! The topics: their names, and which offset each gives next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidings_types::effect::Placed;
@@ -24,7 +25,7 @@ pub(crate) struct Topics {
     /// The last id that was given.
     last: TopicId,
     #[serde(skip)]
-    by_name: BTreeMap<TopicName, TopicId>,
+    by_name: Arc<BTreeMap<TopicName, TopicId>>,
 }
 
 impl Topics {
@@ -58,7 +59,7 @@ impl Topics {
         assert!(self.has_room_for(1), "the caller has looked");
         let id = TopicId::new(self.last.get() + 1);
         self.last = id;
-        let before = self.by_name.insert(name.clone(), id);
+        let before = Arc::make_mut(&mut self.by_name).insert(name.clone(), id);
         assert!(before.is_none(), "the caller has looked");
         self.by_id.insert(id, Topic { name, start: Offset::ZERO, end: Offset::ZERO });
         id
@@ -72,10 +73,18 @@ impl Topics {
         Some(Placed { topic, first, n_events })
     }
 
+    /// Moves the topic's earliest event up; never down.
+    pub(crate) fn begin_at(&mut self, topic: TopicId, start: Offset) {
+        if let Some(found) = self.by_id.get_mut(&topic) {
+            assert!(start <= found.end, "no event is given up before it exists");
+            found.start = found.start.max(start);
+        }
+    }
+
     /// Derives what is not stored. `false`: what was read back is not sound.
     pub(crate) fn restore(&mut self) -> bool {
         let names = self.by_id.iter().map(|(&id, topic)| (topic.name.clone(), id));
-        self.by_name = names.collect();
+        self.by_name = Arc::new(names.collect());
         let is_sound =
             |(&id, topic): (&TopicId, &Topic)| id <= self.last && topic.start <= topic.end;
         self.by_name.len() == self.by_id.len() && self.by_id.iter().all(is_sound)

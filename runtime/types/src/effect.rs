@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, TopicId};
 use crate::layout::acks::AckRange;
 use crate::limits::{
-    DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, MAILBOXES_MAX, SUBSCRIPTIONS_MAX,
-    TOPICS_MAX,
+    CHECKPOINTS_KEPT, DEAD_LETTER_BYTES_MAX, GROUP_DEAD_LETTERS_MAX, GROUPS_MAX, MAILBOXES_MAX,
+    SUBSCRIPTIONS_MAX, TOPICS_MAX,
 };
 use crate::name::{GroupName, TopicName};
 use crate::offset::{LaneEpoch, LogIndex, Offset};
@@ -32,12 +32,14 @@ pub enum Effect {
     },
     /// A group began, or reads more topics than before.
     GroupChanged(GroupSnapshot),
-    /// Lanes of a group have other owners than before.
+    /// A group has other members than before, and its lanes other owners.
     LanesMoved {
         /// The group.
         group: GroupId,
         /// All lanes, by their number.
         lanes: Vec<LaneOwner>,
+        /// Its members now.
+        members: Vec<(NodeId, Incarnation)>,
     },
     /// Events are settled for a group: acked, or given up with `dead`.
     Settled {
@@ -90,7 +92,8 @@ pub enum Effect {
     },
     /// Every replica writes a checkpoint of the state as it is after this entry.
     Checkpoint,
-    /// Entries up to this one may go.
+    /// Entries up to this one may go: no group needs an event of theirs, and each topic's earliest
+    /// event has moved behind them.
     Purge {
         /// The last one to go.
         index: LogIndex,
@@ -238,6 +241,8 @@ pub enum OutcomeRefused {
 }
 
 /// Why the state machine refused a batch or a command. Nothing of it took place.
+///
+/// Answers to batches are in checkpoints: variants are only ever added at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Error, serde::Serialize, serde::Deserialize)]
 pub enum Refused {
     /// An earlier batch of this producer is missing.
@@ -284,6 +289,22 @@ pub enum Refused {
     /// The section's bytes are not what they should be.
     #[error("section is malformed")]
     Malformed,
+    /// Entries up to this one cannot be named in a purge.
+    #[error("entry {index} is none of the last {CHECKPOINTS_KEPT} checkpoints")]
+    NotACheckpoint {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// A group has not settled all events that would go.
+    #[error("{group} still needs the events of {topic} from offset {floor} on")]
+    PurgePinned {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// The first event that the group has not settled.
+        floor: Offset,
+    },
 }
 
 impl Refused {
@@ -291,13 +312,48 @@ impl Refused {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::AnswerForgotten { .. } | Self::ProducerExpired => Retry::Unknown,
-            Self::SequenceGap { .. } => Retry::SameRequest,
-            Self::NoSuchTopic { .. } | Self::NoSuchGroup { .. } => Retry::AfterRefresh,
+            Self::SequenceGap { .. } | Self::PurgePinned { .. } => Retry::SameRequest,
+            Self::NoSuchTopic { .. } | Self::NoSuchGroup { .. } | Self::NotACheckpoint { .. } => {
+                Retry::AfterRefresh
+            }
             Self::TooManyTopics
             | Self::TooManyGroups
             | Self::TooManySubscriptions
             | Self::StaleIncarnation
             | Self::Malformed => Retry::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    /// Checkpoints hold refusals by their number, which must never become another's.
+    #[test]
+    fn refusals_keep_their_numbers() {
+        let (sequence, topic, group) = (Sequence::new(1), TopicId::new(2), GroupId::new(3));
+        let in_order = [
+            Refused::SequenceGap { sequence, expected: sequence },
+            Refused::AnswerForgotten { sequence },
+            Refused::ProducerExpired,
+            Refused::NoSuchTopic { topic },
+            Refused::NoSuchGroup { group },
+            Refused::TooManyTopics,
+            Refused::TooManyGroups,
+            Refused::TooManySubscriptions,
+            Refused::StaleIncarnation,
+            Refused::Malformed,
+            Refused::NotACheckpoint { index: LogIndex::new(4) },
+            Refused::PurgePinned { group, topic, floor: Offset::new(5) },
+        ];
+        for (number, refused) in (0_u32..).zip(in_order) {
+            let mut bytes = codec::encode(&refused);
+            assert_eq!(bytes[..4], number.to_le_bytes(), "{refused}");
+            assert_eq!(codec::decode(&bytes), Ok(refused));
+            bytes.push(0);
+            assert!(codec::decode::<Refused>(&bytes).is_err());
         }
     }
 }

@@ -25,4 +25,7 @@ pub mod command;
 
 pub mod entry;
 
+#[cfg(test)]
+mod layout_test;
+
 pub use take::{Malformed, Take};

@@ -6,6 +6,8 @@
 // In reading order; each module uses only those above it.
 pub mod limits;
 
+pub mod bugs;
+
 pub mod id;
 
 pub mod offset;

@@ -225,6 +225,46 @@ const _: () = assert!(
     "dead letters are part of the checkpoint"
 );
 
+// Members on several nodes: who was declared dead must have stopped starting events before.
+
+/// A leader is sure to lead for so long after it sent a heartbeat that a majority answered.
+pub const LEADER_SURE_FOR: Duration = Duration::from_millis(250);
+/// A member starts events for so long after it sent a ping that the leader answered.
+pub const LEASE: Duration = Duration::from_millis(700);
+/// A member that is not heard for so long is taken out, and its lanes move.
+pub const MEMBER_SILENT_MAX: Duration = Duration::from_secs(1);
+/// A member pings the leader so often, and the leader looks who is silent.
+pub const PING_EVERY: Duration = Duration::from_millis(100);
+/// A leader whose own look comes later than this after the last one has slept: it cannot tell who
+/// was silent meanwhile.
+pub const LOOK_LATE_AFTER: Duration = Duration::from_millis(300);
+/// Events of one group that one member may name when it resumes.
+pub const RESUME_EVENTS_MAX: usize = 32_768;
+/// Batches of one group that one member may name when it resumes.
+pub const RESUME_BATCHES_MAX: usize = RESUME_EVENTS_MAX;
+/// Size of one part of a resume, unless what one turn emits needs more.
+pub const RESUME_PART_BYTES_MAX: usize = 256 * KIB;
+
+const _: () = assert!(
+    LEADER_SURE_FOR.as_millis() + LEASE.as_millis() < MEMBER_SILENT_MAX.as_millis(),
+    "a former leader's last answer must have run out before the next leader moves a lane"
+);
+const _: () = assert!(
+    3 * PING_EVERY.as_millis() <= LEASE.as_millis() - PING_EVERY.as_millis(),
+    "a lease must outlast some pings that get lost"
+);
+const _: () = assert!(
+    PING_EVERY.as_millis() < LOOK_LATE_AFTER.as_millis()
+        && LOOK_LATE_AFTER.as_millis() < MEMBER_SILENT_MAX.as_millis(),
+    "a look in time is not late, and one that is late must not take a member out"
+);
+const _: () = assert!(
+    GROUP_UNCONFIRMED_EVENTS_MAX + GROUP_HELD_EVENTS_MAX + GROUP_DEAD_LETTERS_MAX
+        <= RESUME_EVENTS_MAX,
+    "all that may be handed out and not settled, with dead letters that find no room, must fit \
+     into a resume, or an honest member could not resume"
+);
+
 // Waiting and restarting: every wait ends.
 
 /// How long a call waits for an actor's answer.

@@ -1,16 +1,17 @@
 //! Commands: what changes the cluster's own things, each with an answer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tidings_types::effect::{Answer, Effect, Refused};
 use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
 use tidings_types::layout::command::{Command, GroupStart};
 use tidings_types::limits::{GROUPS_MAX, MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 use tidings_types::name::{GroupName, TopicName};
-use tidings_types::offset::Offset;
+use tidings_types::offset::{LogIndex, Offset};
 
 use super::outcomes;
-use crate::group::Group;
+use crate::group::{Group, changing};
 use crate::mailbox::Mailbox;
 use crate::state::State;
 
@@ -45,10 +46,7 @@ pub(super) fn apply(
             effects.push(Effect::Checkpoint);
             Ok(Answer::Done)
         }
-        Command::Purge { index } => {
-            effects.push(Effect::Purge { index });
-            Ok(Answer::Done)
-        }
+        Command::Purge { index } => purge(state, index, effects).map(|()| Answer::Done),
     }
 }
 
@@ -81,8 +79,8 @@ fn create_group(
     let group = known.unwrap_or_else(|| {
         let group = GroupId::new(state.last_group.get() + 1);
         state.last_group = group;
-        state.group_ids.insert(name.clone(), group);
-        state.groups.insert(group, Group::new(name));
+        Arc::make_mut(&mut state.group_ids).insert(name.clone(), group);
+        state.groups.insert(group, Arc::new(Group::new(name)));
         group
     });
     let mut has_changed = known.is_none();
@@ -96,7 +94,7 @@ fn create_group(
             GroupStart::Earliest => topic.start,
             GroupStart::Now => topic.end,
         });
-        let found = state.groups.get_mut(&group).expect("known or just made");
+        let found = changing(&mut state.groups, group).expect("known or just made");
         found.mailboxes.entry(topic).or_insert_with(|| {
             has_changed = true;
             Mailbox::new(floor)
@@ -140,15 +138,14 @@ fn join(
     incarnation: Incarnation,
     effects: &mut Vec<Effect>,
 ) -> Result<(), Refused> {
-    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let found = changing(&mut state.groups, group)?;
     let newest = state.nodes.entry(node).or_insert(incarnation);
     if incarnation < *newest {
         return Err(Refused::StaleIncarnation);
     }
     *newest = incarnation;
     if found.join(node, incarnation) {
-        let lanes = found.lanes.owners().to_vec();
-        effects.push(Effect::LanesMoved { group, lanes });
+        effects.push(found.lanes_moved(group));
     }
     Ok(())
 }
@@ -160,13 +157,12 @@ fn leave(
     incarnation: Incarnation,
     effects: &mut Vec<Effect>,
 ) -> Result<(), Refused> {
-    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let found = changing(&mut state.groups, group)?;
     if found.members.get(&node).is_some_and(|&member| incarnation < member) {
         return Err(Refused::StaleIncarnation);
     }
     if found.leave(node) {
-        let lanes = found.lanes.owners().to_vec();
-        effects.push(Effect::LanesMoved { group, lanes });
+        effects.push(found.lanes_moved(group));
     }
     Ok(())
 }
@@ -177,7 +173,7 @@ fn redrive(
     letters: &[(TopicId, Offset)],
     effects: &mut Vec<Effect>,
 ) -> Result<u32, Refused> {
-    let found = state.groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let found = changing(&mut state.groups, group)?;
     let mut n_redriven = 0;
     for &(topic, offset) in letters {
         if let Some(letter) = found.letters.redrive(topic, offset) {
@@ -186,4 +182,14 @@ fn redrive(
         }
     }
     Ok(n_redriven)
+}
+
+/// Gives up the entries up to a Checkpoint entry, unless a group still needs one of their events.
+fn purge(state: &mut State, index: LogIndex, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+    for &(topic, start) in state.starts_behind(index)?.iter() {
+        state.topics.begin_at(topic, start);
+    }
+    state.boundaries.purged(index);
+    effects.push(Effect::Purge { index });
+    Ok(())
 }

@@ -11,6 +11,7 @@ use tidings_types::offset::Offset;
 
 use super::records;
 use crate::dead_letters::DeadLetterView;
+use crate::group::changing;
 use crate::state::State;
 
 /// Bytes of a turn section before its first emitted one, and before each of these.
@@ -29,7 +30,7 @@ pub(super) fn apply_acks(
     let acks = Acks::parse(body).map_err(|_| Refused::Malformed)?;
     let Acks { group, topic, ranges, failures } = acks;
     let State { groups, topics, room, .. } = state;
-    let mut found = groups.get_mut(&group);
+    let mut found = changing(groups, group).ok();
     for range in ranges {
         let result = match &mut found {
             Some(found) => found.ack(topic, range, topics, room),
@@ -88,7 +89,7 @@ pub(super) fn apply_turn(
         assert!(placed.is_ok(), "all of it was checked");
         at += n_bytes;
     }
-    let found = state.groups.get_mut(&group).expect("just checked");
+    let found = changing(&mut state.groups, group).expect("just checked");
     found.settle(topic, offset..offset.next(), &mut state.room);
     effects.push(settled(group, topic, offset, false));
     Ok(())
@@ -120,7 +121,7 @@ pub(super) fn apply_dead_letter(
         records,
     };
     let State { groups, topics, room, .. } = state;
-    let found = groups.get_mut(&group).ok_or(Refused::NoSuchGroup { group })?;
+    let found = changing(groups, group)?;
     effects.push(match found.bury(letter, lane_epoch, topics, room) {
         Ok(()) => settled(group, topic, offset, true),
         Err(why) => Effect::OutcomeRefused { group, topic, offset, why },

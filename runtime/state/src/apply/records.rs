@@ -29,7 +29,7 @@ pub(super) fn apply(
         Verdict::Known(answer) => answer,
         Verdict::Next => {
             let answer = accept(state, at, &records, body, effects);
-            state.publishers.answer(producer, answer.clone(), state.ts_ms);
+            state.publishers.answer((producer, sequence), answer.clone(), state.ts_ms);
             answer
         }
     };

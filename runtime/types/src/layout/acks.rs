@@ -12,6 +12,7 @@
 //! letter carries the payload.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::take::{Malformed, Take};
 use crate::id::{GroupId, TopicId};
@@ -19,7 +20,7 @@ use crate::limits::MESSAGE_BYTES_MAX;
 use crate::offset::{LaneEpoch, Offset};
 
 /// Why an attempt failed. The numbers are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum FailureClass {
     /// The handler returned an error.

@@ -63,7 +63,8 @@ pub enum Command {
     },
     /// Every replica writes a checkpoint at this entry.
     Checkpoint,
-    /// Entries up to this one are no longer needed; it has a checkpoint.
+    /// Entries up to this one go, and the events in them with them. Refused if it is none of the
+    /// last Checkpoint entries, or if a group has not settled all of those events.
     Purge {
         /// The last one to go.
         index: LogIndex,

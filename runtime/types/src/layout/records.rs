@@ -13,6 +13,7 @@
 //! vouches for one disk only, this one for the whole way.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::take::{Malformed, Take};
 pub use crate::event::EVENT_HEADER_BYTES;
@@ -189,7 +190,10 @@ impl Iterator for Events {
 }
 
 /// An event as it is stored: a slice of its section, shared and not copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It travels between nodes as it stands in a section, and is checked when it arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
 pub struct Event {
     /// Takes the event to its lane.
     pub key_hash: u64,
@@ -279,6 +283,25 @@ impl Event {
     }
 }
 
+impl From<Event> for Vec<u8> {
+    fn from(event: Event) -> Self {
+        let mut builder = RecordsBuilder::with_capacity(event.encoded_bytes());
+        builder.push(&event.as_new());
+        builder.bytes.split_off(RECORDS_HEADER_BYTES).into()
+    }
+}
+
+impl TryFrom<Vec<u8>> for Event {
+    type Error = Malformed;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Malformed> {
+        let mut take = Take::new("event", bytes.into());
+        let event = Self::take(&mut take)?;
+        take.end()?;
+        Ok(event)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -345,6 +368,20 @@ mod tests {
                 let records = Records::parse(flipped.into()).unwrap();
                 prop_assert!(records.check().is_err());
             }
+        }
+
+        /// An event must be the same on another node, and no bytes from there may be trusted.
+        #[test]
+        fn events_travel(id in "[a-z]{1,9}", key in "[a-z]{0,9}", bytes in any::<Vec<u8>>()) {
+            let mut builder = RecordsBuilder::with_capacity(0);
+            builder.push(&event(&id, key.as_bytes(), &bytes));
+            let section = builder.finish(TopicId::new(1), ProducerId::NONE, Sequence::new(0));
+            let sent = Records::parse(section).unwrap().events().next().unwrap().unwrap();
+            let mut encoded = crate::codec::encode(&sent);
+            prop_assert_eq!(crate::codec::decode::<Event>(&encoded), Ok(sent));
+            encoded.pop();
+            prop_assert!(crate::codec::decode::<Event>(&encoded).is_err());
+            let _ = crate::codec::decode::<Event>(&bytes).map(|event| event.payload().len());
         }
 
         #[test]

@@ -167,12 +167,13 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::sync::model::explore;
 
     /// Two waiters must wake whatever the order, and see what was written before the completion.
     /// A lost wake-up shows as a deadlock.
     #[test]
     fn no_waiter_is_lost() {
-        loom::model(|| {
+        explore("batch cell: waiters beside the answer", || {
             let cell = Arc::new(BatchCell::new());
             let written = Arc::new(AtomicUsize::new(0));
             let completer = thread::spawn({
@@ -197,7 +198,7 @@ mod models {
     /// wake-up along.
     #[test]
     fn dropping_beside_completion_is_safe() {
-        loom::model(|| {
+        explore("batch cell: dropped beside the answer", || {
             let cell = Arc::new(BatchCell::new());
             let mut dropped = cell.wait();
             let waker = std::task::Waker::noop();

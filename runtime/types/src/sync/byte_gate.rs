@@ -302,12 +302,13 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::sync::model::explore;
 
     /// A release beside a caller who lines up must wake it; a lost wake-up shows as a deadlock.
     /// Fails when either fence is taken out.
     #[test]
     fn no_waiter_sleeps_beside_free_bytes() {
-        loom::model(|| {
+        explore("credit: a waiter beside a release", || {
             let gate = ByteGate::new(2);
             let held = gate.try_acquire(2).unwrap();
             let releaser = thread::spawn(move || drop(held));
@@ -322,7 +323,7 @@ mod models {
     /// Two callers take turns at the same bytes: never both at once, and both in the end.
     #[test]
     fn bytes_are_never_held_twice() {
-        loom::model(|| {
+        explore("credit: two callers take turns", || {
             let gate = ByteGate::new(2);
             let use_gate = |gate: ByteGate| {
                 let permit = block_on(gate.acquire(2));
@@ -339,10 +340,40 @@ mod models {
         });
     }
 
+    /// One release must serve all who find room: who is woken first wakes the next. Both keep what
+    /// they got, so that no further release helps; and the second is looked at before the first, so
+    /// that it gets there by that wake alone.
+    #[test]
+    fn one_release_serves_two() {
+        explore("credit: one release serves two", || {
+            let gate = ByteGate::new(2);
+            let held = gate.try_acquire(2).unwrap();
+            let mut line = [gate.acquire(1), gate.acquire(1)];
+            let mut ctx = Context::from_waker(Waker::noop());
+            assert!(line.iter_mut().all(|wait| Pin::new(wait).poll(&mut ctx).is_pending()));
+            let releaser = thread::spawn(move || drop(held));
+            let mut permits = [None, None];
+            block_on(std::future::poll_fn(|ctx| {
+                for (wait, permit) in line.iter_mut().zip(&mut permits).rev() {
+                    if permit.is_none()
+                        && let Poll::Ready(got) = Pin::new(wait).poll(ctx)
+                    {
+                        *permit = Some(got);
+                    }
+                }
+                if permits.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+            }));
+            releaser.join().unwrap();
+            assert_eq!(gate.n_held(), 2);
+            drop(permits);
+            assert_eq!(gate.n_held(), 0);
+        });
+    }
+
     /// A caller who gives up while it is woken must pass the wake-up on to the one behind.
     #[test]
     fn cancelled_waiter_passes_the_wake_on() {
-        loom::model(|| {
+        explore("credit: a waiter gives up", || {
             let gate = ByteGate::new(1);
             let held = gate.try_acquire(1).unwrap();
             let mut gives_up = gate.acquire(1);

@@ -130,11 +130,12 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::sync::model::explore;
 
     /// Who waits must wake and see what was written before; so must who only looks.
     #[test]
     fn no_waiter_is_lost() {
-        loom::model(|| {
+        explore("shutdown latch: waiters beside the set", || {
             let latch = Latch::new();
             let written = Arc::new(AtomicUsize::new(0));
             let setter = thread::spawn({

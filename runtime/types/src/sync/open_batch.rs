@@ -292,12 +292,13 @@ mod models {
 
     use super::*;
     use crate::sync::byte_gate::ByteGate;
+    use crate::sync::model::explore;
 
     /// Two callers push while the publisher takes. Every event must be taken once, and each batch
     /// must have been announced by exactly one kick, so that none waits unnoticed.
     #[test]
     fn every_batch_is_announced_once() {
-        loom::model(|| {
+        explore("open batch: two callers, kicks and takes", || {
             let gate = ByteGate::new(1_000);
             let batch = Arc::new(OpenBatch::<()>::new());
             let n_kicks = Arc::new(AtomicUsize::new(0));

@@ -182,12 +182,13 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::sync::model::explore;
 
     /// A waiter must always wake, and then see what was written before the mark moved. Loom tries
     /// every order of the two threads; a lost wake-up shows as a deadlock.
     #[test]
     fn watermark_never_loses_a_waiter() {
-        loom::model(|| {
+        explore("durable watermark: a waiter beside the mark", || {
             let watermark = Arc::new(Watermark::new(Position::new(0)));
             let written = Arc::new(AtomicU64::new(0));
             let writer = thread::spawn({
