@@ -76,8 +76,17 @@ fn digest(parts: &[&[u8]]) -> u64 {
 /// # Errors
 /// What the file system says; the older checkpoints are untouched then.
 pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
+    write_keeping(disk, checkpoint, LogIndex::ZERO)
+}
+
+/// As [`write()`], and of the old ones that of `kept` stays, too: newcomers begin with the one up to
+/// which the log is purged.
+///
+/// # Errors
+/// What the file system says; the older checkpoints are untouched then.
+pub fn write_keeping(disk: &dyn Disk, checkpoint: &Checkpoint, kept: LogIndex) -> io::Result<()> {
     write_as(disk, checkpoint, Origin::Own)?;
-    prune(disk)
+    prune(disk, kept)
 }
 
 /// Writes a snapshot that came from a peer, durably. It counts once the log has its Reset, see
@@ -110,7 +119,7 @@ fn write_as(disk: &dyn Disk, checkpoint: &Checkpoint, origin: Origin) -> io::Res
     Ok(digest)
 }
 
-fn prune(disk: &dyn Disk) -> io::Result<()> {
+fn prune(disk: &dyn Disk, kept: LogIndex) -> io::Result<()> {
     let names = disk.list(DIR)?;
     let known: Vec<_> = names.iter().map(|name| (name, parse_name(name))).collect();
     let own = known.iter().filter_map(|(_, parsed)| parsed.filter(|it| it.1 == Origin::Own));
@@ -121,6 +130,7 @@ fn prune(disk: &dyn Disk) -> io::Result<()> {
     let newest = own.last().copied().unwrap_or_default();
     for (name, parsed) in known {
         let is_kept = match parsed {
+            Some((index, _)) if index == kept => true,
             Some((index, Origin::Own)) => oldest_kept <= index,
             // It may be on its way in.
             Some((index, Origin::Installed)) => newest < index,
@@ -131,6 +141,36 @@ fn prune(disk: &dyn Disk) -> io::Result<()> {
         }
     }
     disk.sync_dir(DIR)
+}
+
+/// Reads a part of a checkpoint's file, for a peer: at most `max_bytes` from `at` on, and the size of
+/// the whole. `None` if there is no such checkpoint.
+///
+/// # Errors
+/// What the file system says.
+pub fn read_part(
+    disk: &dyn Disk,
+    index: LogIndex,
+    at: u64,
+    max_bytes: usize,
+) -> io::Result<Option<(Vec<u8>, u64)>> {
+    for origin in [Origin::Own, Origin::Installed] {
+        let file = match disk.open(&format!("{DIR}/{}", name(index, origin))) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; max_bytes];
+        let n_read = file.read_at(&mut bytes, at)?;
+        bytes.truncate(n_read);
+        return Ok(Some((bytes, file.len_bytes()?)));
+    }
+    Ok(None)
+}
+
+/// A checkpoint from all the bytes of its file; `None` if they are not what was written.
+pub fn parse(bytes: &[u8]) -> Option<Checkpoint> {
+    decode(bytes)
 }
 
 /// What checkpoints there are, newest first.

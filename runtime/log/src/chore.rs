@@ -32,7 +32,8 @@ pub(crate) enum ChoreDone {
     Nothing,
 }
 
-fn is_no_space(error: &io::Error) -> bool {
+/// Whether an error says that the disk is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

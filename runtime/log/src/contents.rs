@@ -10,6 +10,9 @@ use crate::frames::Frame;
 use crate::head::{Head, parse_vote};
 use crate::segment::Segment;
 
+/// Indexes beyond this are nobody's; below it, counting up never overflows.
+const INDEX_MAX: LogIndex = LogIndex::new(1 << 62);
+
 /// See the module's description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
@@ -109,9 +112,15 @@ pub(crate) fn note_frame(
     frame: &Frame,
 ) -> Result<(), &'static str> {
     let (index, term) = (frame.header.index, frame.header.term);
+    if INDEX_MAX < index {
+        return Err("an index beyond reason");
+    }
     match frame.header.kind {
         FrameKind::Head => return Err("a head inside the segment"),
         FrameKind::Entry => {
+            if index == LogIndex::ZERO {
+                return Err("an entry before the first");
+            }
             if index > head.last.0.next() {
                 return Err("an entry skips an index");
             }
@@ -139,6 +148,8 @@ pub(crate) fn note_frame(
 
 #[cfg(test)]
 mod tests {
+    use tidings_types::layout::frame::FrameHeader;
+
     use super::*;
 
     fn fold(steps: &[(u64, u64)]) -> Vec<(u64, u64)> {
@@ -156,6 +167,32 @@ mod tests {
         assert_eq!(fold(&[(90, 1), (91, 1), (92, 1), (91, 2)]), [(90, 1), (91, 2)]);
         assert_eq!(fold(&[(90, 1), (91, 1), (85, 2), (86, 2)]), [(85, 2), (86, 2)]);
         assert_eq!(fold(&[(1, 1), (2, 1), (3, 1)]), [(1, 1), (2, 1), (3, 1)]);
+    }
+
+    /// Frames that no writer of ours makes must be refused, although their crc is right: a start
+    /// that believed them would count below the first index.
+    #[test]
+    fn frames_beside_the_rules_are_refused() {
+        let note = |kind, number, length| {
+            let header = FrameHeader {
+                kind,
+                flags: 0,
+                shard: Default::default(),
+                term: Term::new(1),
+                index: LogIndex::new(number),
+                durable: Position::ZERO,
+                body_bytes: length,
+            };
+            let body = vec![0; length as usize].into();
+            let frame = Frame { position: Position::ZERO, header, body };
+            note_frame(&mut Head::default(), &mut Contents::default(), &frame)
+        };
+        assert!(note(FrameKind::Entry, 0, 0).is_err());
+        assert!(note(FrameKind::Entry, 2, 0).is_err());
+        assert!(note(FrameKind::Reset, u64::MAX, 8).is_err());
+        assert!(note(FrameKind::HardState, 1, 7).is_err());
+        assert_eq!(note(FrameKind::Entry, 1, 0), Ok(()));
+        assert_eq!(note(FrameKind::Reset, 7, 8), Ok(()));
     }
 
     #[test]

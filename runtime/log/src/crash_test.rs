@@ -102,7 +102,7 @@ fn recover(disk: &MemoryDisk, acked: &Acked) {
 /// We let the disk refuse from the n-th change on, for each n of two lives, and then the power goes.
 /// Of what was not synced nothing stays, or a random part.
 #[test]
-fn crash_at_every_change_loses_nothing_acknowledged() {
+fn f05_crash_at_every_change_loses_nothing_acknowledged() {
     let mut rng = SplitMix::new(1);
     for n_changes in 0.. {
         let disk = MemoryDisk::new();

@@ -8,13 +8,21 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+mod watch;
+
 mod memory;
+
 mod real;
+
 #[cfg(test)]
 mod suite_test;
 
-pub use memory::MemoryDisk;
+#[cfg(test)]
+mod fault_test;
+
+pub use memory::{Call, Fate, Fault, Kept, MemoryDisk};
 pub use real::RealDisk;
+pub use watch::Watch;
 
 /// What makes a new segment unlike any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,6 +44,11 @@ pub enum OpenError {
          node"
     )]
     MissingSegment { segment: u64 },
+    #[error(
+        "the log ends at position {end} of segment {segment}, but was durable up to {known} of \
+         segment {known_segment}; restore what is missing, or replace this node"
+    )]
+    EndLost { segment: u64, end: Position, known_segment: u64, known: Position },
     #[error("the log ends at index {last}, but {what} names index {index}; replace this node")]
     LogTooShort { last: LogIndex, what: &'static str, index: LogIndex },
     #[error(
@@ -73,6 +78,7 @@ impl OpenError {
             | Self::Foreign { .. }
             | Self::Damaged { .. }
             | Self::MissingSegment { .. }
+            | Self::EndLost { .. }
             | Self::LogTooShort { .. }
             | Self::MissingCheckpoint { .. }
             | Self::DamagedFile { .. }

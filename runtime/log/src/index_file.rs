@@ -17,6 +17,7 @@
 //! segment's salt ties the file to its segment.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use tidings_types::id::TopicId;
@@ -51,6 +52,8 @@ pub(crate) struct IndexHead {
     n_sections: u32,
     crc_b: u32,
     a_bytes: usize,
+    /// The segment's space: what is named stands in it.
+    space: Range<Position>,
 }
 
 /// What one segment has of a topic.
@@ -135,7 +138,8 @@ pub(crate) fn read_head(disk: &dyn Disk, segment: &Segment) -> io::Result<Option
     }
     bytes.truncate(a_bytes);
     let head = parse_head(segment, bytes.into()).ok();
-    let is_whole = |head: &IndexHead| head.a_bytes + head.b_bytes() == file_bytes;
+    let is_whole =
+        |head: &IndexHead| head.a_bytes + head.b_bytes() == file_bytes && head.is_sound();
     Ok(head.filter(is_whole))
 }
 
@@ -187,6 +191,7 @@ fn parse_head(segment: &Segment, bytes: Bytes) -> Result<IndexHead, Malformed> {
         n_sections,
         crc_b,
         a_bytes,
+        space: segment.first_frame()..segment.end(),
     })
 }
 
@@ -195,6 +200,35 @@ impl IndexHead {
     pub(crate) fn last(&self) -> Option<LogIndex> {
         let n_after = u64::from(self.n_entries).checked_sub(1)?;
         Some(self.first.plus(n_after))
+    }
+
+    /// Whether its entries go on where the log ended before the segment, and end where it ended
+    /// behind it.
+    pub(crate) fn follows(&self, before: LogIndex, after: LogIndex) -> bool {
+        let (goes_on, ended) = match self.reset {
+            Some((index, _)) => (true, index),
+            None => (self.n_entries == 0 || self.first <= before.next(), before),
+        };
+        goes_on && self.last().unwrap_or(ended) == after
+    }
+
+    /// Whether a segment can have such contents. A whole crc proves who wrote it, not that it was
+    /// right; as the file is derived, a wrong one is made anew.
+    fn is_sound(&self) -> bool {
+        let n_entries = u64::from(self.n_entries);
+        let Some(end) = self.first.get().checked_add(n_entries).map(LogIndex::new) else {
+            return false;
+        };
+        let first = self.runs.first().map(|&(first, _)| first);
+        let starts = self.runs.iter().map(|&(start, _)| start);
+        let n_sections: u64 = self.topics.iter().map(|range| u64::from(range.n_sections)).sum();
+        first == (n_entries > 0).then_some(self.first)
+            && starts.is_sorted_by(|a, b| a < b)
+            && self.runs.last().is_none_or(|&(start, _)| start < end)
+            && self.last().is_none_or(|last| last <= self.max_index)
+            && self.reset.is_none_or(|(index, _)| index < self.first)
+            && self.topics.is_sorted_by(|a, b| a.topic < b.topic)
+            && n_sections == u64::from(self.n_sections)
     }
 
     fn b_bytes(&self) -> usize {
@@ -220,8 +254,16 @@ impl IndexHead {
         let mut sections = Sections::default();
         for range in &self.topics {
             let mut of_topic = Vec::with_capacity(range.n_sections as usize);
+            let mut end = range.first;
             for _ in 0..range.n_sections {
-                of_topic.push(Section::take(&mut take)?);
+                let section = Section::take(&mut take)?;
+                let next = section.first.get().checked_add(u64::from(section.n_events));
+                let next = next.map(Offset::new).ok_or(take.malformed("offset beyond reason"))?;
+                if section.first < end || !self.space.contains(&section.position) {
+                    return Err(take.malformed("section out of place"));
+                }
+                end = next;
+                of_topic.push(section);
             }
             sections.by_topic.insert(range.topic, of_topic);
         }
@@ -232,7 +274,11 @@ impl IndexHead {
             if let Some(&(_, next)) = runs.next_if(|(index, _)| *index == self.first.plus(idx)) {
                 term = next;
             }
-            entries.push((term, Position::new(take.u64()?)));
+            let position = Position::new(take.u64()?);
+            if !self.space.contains(&position) {
+                return Err(take.malformed("entry out of place"));
+            }
+            entries.push((term, position));
         }
         take.end()?;
         let contents = Contents {
@@ -324,5 +370,39 @@ mod tests {
         }
         disk.cut(&path(3), bytes.len() as u64 - 1);
         assert_eq!(read_head(&disk, &closed.segment).unwrap(), None);
+    }
+
+    /// A file is derived, so nonsense behind whole crcs must cost no more than the file. We write
+    /// numbers that no segment has and mend the crcs.
+    #[test]
+    fn nonsense_behind_whole_crcs_is_refused() {
+        let (disk, (closed, sections)) = (MemoryDisk::new(), sample());
+        write(&disk, &closed, &sections).unwrap();
+        let whole = disk.bytes(&path(3)).unwrap();
+        let a_bytes = 88 + 2 * 16 + 2 * 24;
+        let (section, entry) = (a_bytes, a_bytes + 3 * 32);
+        let nonsense: [(usize, &[u8]); 9] = [
+            (24, &[0xff; 8]),        // first index
+            (32, &[0; 8]),           // highest index, below the last one
+            (88, &[9]),              // the first run begins before the entries
+            (104, &[99]),            // a run behind the last entry
+            (124, &[0xff; 4]),       // more sections of a topic than there are
+            (section, &[0xff; 8]),   // an offset whose end does not fit
+            (section + 8, &[0; 8]),  // a frame before the segment
+            (section + 34, &[0xff]), // offsets that fall
+            (entry + 5, &[0xff]),    // an entry behind the segment
+        ];
+        for (at, bytes) in nonsense {
+            let mut bad = whole.clone();
+            bad[at..at + bytes.len()].copy_from_slice(bytes);
+            let crc_b = crc32c::crc32c(&bad[a_bytes..]).to_le_bytes();
+            bad[80..84].copy_from_slice(&crc_b);
+            let crc_a = crc32c::crc32c(&bad[8..a_bytes]).to_le_bytes();
+            bad[4..8].copy_from_slice(&crc_a);
+            disk.put(&path(3), 0, &bad);
+            let head = read_head(&disk, &closed.segment).unwrap();
+            let rest = head.and_then(|head| head.read_rest(&disk, 3).unwrap());
+            assert_eq!(rest, None, "byte {at}");
+        }
     }
 }

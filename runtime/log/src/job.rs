@@ -28,6 +28,11 @@ pub(crate) struct Reset {
 }
 
 impl Job {
+    /// Whether it carries nothing but term, vote and commit.
+    pub(crate) fn is_hard_state(&self) -> bool {
+        self.reset.is_none() && self.entries.is_empty() && self.purge.is_none()
+    }
+
     /// What it takes in the log, about.
     pub fn n_bytes(&self) -> usize {
         let entries = self.entries.iter().map(|entry| FrameHeader::frame_bytes(entry.data.len()));

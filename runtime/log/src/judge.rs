@@ -109,8 +109,10 @@ pub(crate) fn judge(disk: &dyn Disk, used: &[Used], tail: &Tail) -> Result<Judge
         let head = index_file::read_head(disk, &before.segment);
         let head = head.map_err(failed("reading the index of", before.segment.number))?;
         earlier.push(match head {
-            Some(head) => Earlier::Filed(head),
-            None => {
+            Some(head) if head.follows(before.head.last.0, after.head.last.0) => {
+                Earlier::Filed(head)
+            }
+            _ => {
                 let (contents, _) = walk(disk, before, after.head.closed_at)?;
                 Earlier::Walked(Closed { segment: before.segment, contents })
             }
@@ -221,12 +223,12 @@ fn lacks_index(
     local: &BTreeMap<u64, Sections>,
     index: LogIndex,
 ) -> Option<u64> {
-    let numbers = used.iter().map(|used| used.segment.number);
     let all = earlier.iter().map(Some).chain([None]);
-    let mut unfiled = numbers.zip(all).filter_map(|(number, earlier)| match earlier {
+    let kept = used.iter().zip(all).filter(|(used, _)| !tail.is_forgotten(&used.segment));
+    let mut unfiled = kept.filter_map(|(used, earlier)| match earlier {
         Some(Earlier::Filed(_)) => None,
-        Some(Earlier::Walked(closed)) => Some((number, &closed.contents)),
-        None => Some((number, &tail.contents)),
+        Some(Earlier::Walked(closed)) => Some((used.segment.number, &closed.contents)),
+        None => Some((used.segment.number, &tail.contents)),
     });
     let lacking = unfiled.find(|(number, contents)| {
         let holds_some = !contents.entries.is_empty() && contents.first <= index;

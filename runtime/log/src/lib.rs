@@ -92,6 +92,9 @@ mod crash_test;
 #[cfg(test)]
 mod thread_test;
 
+#[cfg(test)]
+mod faults_test;
+
 pub use block::{Block, Space, TailRead};
 pub use checkpoint::Checkpoint;
 pub use disk::{Disk, MemoryDisk, RealDisk};

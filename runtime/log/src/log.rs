@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::effect::Accepted;
 use tidings_types::layout::frame::FrameHeader;
 use tidings_types::layout::records::Records;
@@ -50,6 +51,8 @@ pub(crate) struct LogStart {
     pub(crate) replayed: Arc<Vec<(Term, Position)>>,
     pub(crate) replayed_bytes: u64,
     pub(crate) closed: VecDeque<Closed>,
+    /// Indexes of the checkpoints on the disk.
+    pub(crate) checkpoints: Vec<LogIndex>,
     pub(crate) tail_bytes_max: usize,
 }
 
@@ -70,6 +73,8 @@ pub struct Log {
     appended_bytes: u64,
     checkpoint_bytes: u64,
     marks: VecDeque<(LogIndex, u64)>,
+    /// Indexes of the checkpoints that were on the disk at the start.
+    checkpoints: Vec<LogIndex>,
 }
 
 fn entry_bytes(entry: &Entry) -> usize {
@@ -91,6 +96,7 @@ impl Log {
             appended_bytes: start.replayed_bytes,
             checkpoint_bytes: 0,
             marks: VecDeque::new(),
+            checkpoints: start.checkpoints,
         };
         log.file_what_is_applied();
         log
@@ -270,9 +276,13 @@ impl Log {
     /// If the entry is not persisted.
     pub fn accepted(&mut self, accepted: &Accepted) {
         let position = self.position(accepted.index);
+        // The bug applies what has no place on the disk yet; it is readable while it is in memory.
+        let has_place = !is_planted(Bug::AckBeforeFsync) || position.is_some();
         let section = Section {
             first: accepted.placed.first,
-            position: position.expect("only what is persisted is applied"),
+            position: position
+                .or((!has_place).then_some(Position::ZERO))
+                .expect("only what is persisted is applied"),
             at: accepted.at,
             len: u32::try_from(accepted.records.len()).expect("a section fits a frame"),
             n_events: accepted.placed.n_events,
@@ -281,7 +291,9 @@ impl Log {
         let is_in_tail = self.slot(accepted.index).is_some();
         let records = Records::parse(accepted.records.clone());
         let mut events = self.shared.events();
-        events.index.accept(&accepted.placed, section);
+        if has_place {
+            events.index.accept(&accepted.placed, section);
+        }
         if let (true, Ok(records)) = (is_in_tail, records) {
             events.tail.push(accepted.index, Block { placed: accepted.placed, records });
         }
@@ -310,6 +322,11 @@ impl Log {
     /// Up to which entry the log is purged, and that one's term.
     pub fn purged(&self) -> (LogIndex, Term) {
         self.terms.base()
+    }
+
+    /// Indexes of the checkpoints that were on the disk at the start.
+    pub fn checkpoints(&self) -> &[LogIndex] {
+        &self.checkpoints
     }
 
     /// For a checkpoint at the applied entry: the index of the segments that have no file of it.

@@ -104,9 +104,37 @@ fn reads_are_bounded_and_hold_the_wanted_event() {
     assert_eq!(reader.durable(), writer.durable());
 }
 
+/// An index file whose crcs are whole and that does not go on where the segment before it ended, or
+/// does not end where the next one begins, must be made anew, not believed. We shift its entries.
+#[test]
+fn index_file_beside_the_log_is_made_anew() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    publish(&mut model, &mut log, &mut writer, 300);
+    let idx = files(&disk, ".idx");
+    let path = format!("log/{}", idx.last().unwrap());
+    let whole = disk.bytes(&path).unwrap();
+    for shift in [1_u64, u64::MAX] {
+        let mut shifted = whole.clone();
+        // First index, highest index, and the only run's first.
+        for at in [24, 32, 88] {
+            let number = u64::from_le_bytes(whole[at..at + 8].try_into().unwrap());
+            let number = number.wrapping_add(shift);
+            shifted[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let n_topics = u32::from_le_bytes(whole[72..76].try_into().unwrap()) as usize;
+        let crc = crc32c::crc32c(&shifted[8..88 + 16 + n_topics * 24]);
+        shifted[4..8].copy_from_slice(&crc.to_le_bytes());
+        disk.put(&path, 0, &shifted);
+        let (again, log, _) = Model::resume(&disk);
+        assert_eq!(again.ids, model.ids);
+        model.check(&log, true);
+    }
+}
+
 /// An index file that rotted is made anew: from an older checkpoint, or by replaying all.
 #[test]
-fn damaged_index_file_is_made_anew() {
+fn f26_damaged_index_file_is_made_anew() {
     let disk = MemoryDisk::new();
     let (mut model, mut log, mut writer) = Model::resume(&disk);
     publish(&mut model, &mut log, &mut writer, 200);
@@ -145,6 +173,29 @@ fn damaged_index_file_is_made_anew() {
     let (again, log, _) = Model::resume(&disk);
     assert_eq!(again.ids, model.ids);
     model.check(&log, true);
+}
+
+/// Row F26: a checkpoint that rotted gives way to an older one, and without one all is replayed; if
+/// entries before it are purged, the start is refused. We flip a bit in one and then in both.
+#[test]
+fn f26_damaged_checkpoint_gives_way_or_is_refused() {
+    let disk = MemoryDisk::new();
+    let (mut model, mut log, mut writer) = Model::resume(&disk);
+    for _ in 0..2 {
+        publish(&mut model, &mut log, &mut writer, 100);
+        model.checkpoint(&disk, &mut log).unwrap();
+    }
+    let names = disk.list("ckpt/0").unwrap();
+    let started_at = |disk: &MemoryDisk| start(disk).unwrap().checkpoint.map(|found| found.index);
+    assert_eq!(started_at(&disk), Some(index(200)));
+    for (name, left) in [(&names[1], Some(index(100))), (&names[0], None)] {
+        assert!(disk.flip(&format!("ckpt/0/{name}"), 777));
+        assert_eq!(started_at(&disk), left);
+        assert_eq!(Model::resume(&disk).0.ids, model.ids);
+    }
+    let job = log.purge(index(100));
+    writer.write(vec![job]).unwrap();
+    assert!(matches!(start(&disk), Err(OpenError::MissingCheckpoint { .. })));
 }
 
 /// A purge takes whole segments, oldest first, and what must survive it is restated in the Heads.
@@ -193,7 +244,7 @@ fn purge_takes_whole_segments_and_nothing_that_is_needed() {
 
 /// A full disk is no error while there is a prepared segment, and is told step by step.
 #[test]
-fn full_disk_is_told_before_it_hurts() {
+fn f24_full_disk_is_told_before_it_hurts() {
     let disk = MemoryDisk::new();
     let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
     writer.prepare().unwrap();

@@ -9,16 +9,17 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::id::Incarnation;
 use tidings_types::offset::{LogIndex, Position, Term};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint, Origin};
 use crate::contents::Contents;
 use crate::disk::{Disk, File};
 use crate::entry::HardState;
 use crate::error::OpenError;
 use crate::head::Head;
-use crate::identity::Identity;
+use crate::identity::{Identity, Known, Record};
 use crate::judge::{Earlier, Judged, judge};
 use crate::log::{Log, LogStart};
 use crate::options::Options;
@@ -84,6 +85,10 @@ fn next_incarnation(identity: Identity) -> Identity {
     Identity { incarnation: Incarnation::new(identity.incarnation.get() + 1), ..identity }
 }
 
+fn write_identity(disk: &dyn Disk, identity: Identity, known: Known) -> Result<(), OpenError> {
+    Record { identity, known }.write(disk).map_err(io_failed("writing the identity"))
+}
+
 /// A directory that no log ever began in.
 fn begin(
     disk: Arc<dyn Disk>,
@@ -91,7 +96,7 @@ fn begin(
     identity: Identity,
     survey: &Survey,
 ) -> Result<Opened, OpenError> {
-    identity.write(&*disk).map_err(io_failed("writing the identity"))?;
+    write_identity(&*disk, identity, Known::default())?;
     disk.make_dir(segment::DIR).map_err(io_failed("making the log's folder"))?;
     let spare = survey.spare.iter().map(|segment| segment::path(segment.number));
     let mut unused: Vec<String> = spare.chain(survey.stale.iter().cloned()).collect();
@@ -116,6 +121,7 @@ fn begin(
     let head = Head { incarnation: identity.incarnation, ..Head::default() };
     let mut writer = Writer::new(WriterStart {
         shared: shared.clone(),
+        identity,
         segment_bytes: options.segment_bytes,
         free_bytes_kept: options.free_bytes_kept,
         stream: Stream::new(segment, file, segment.first_frame()),
@@ -130,7 +136,7 @@ fn begin(
         source: io::Error::other(error),
     })?;
     // From here on a log without a frame is one that was lost.
-    identity.write(&*disk).map_err(io_failed("writing the identity"))?;
+    write_identity(&*disk, identity, Known { segment: 0, durable: writer.durable() })?;
     let entries = Arc::new(Vec::new());
     let first = LogIndex::ZERO.next();
     let log = Log::new(LogStart {
@@ -140,6 +146,7 @@ fn begin(
         replayed: entries.clone(),
         replayed_bytes: 0,
         closed: VecDeque::new(),
+        checkpoints: Vec::new(),
         tail_bytes_max: options.tail_bytes_max,
     });
     Ok(Opened {
@@ -171,16 +178,20 @@ fn begin_again(
         prepared.push_back((*segment, file.map_err(failed("opening", segment.number))?));
     }
     let identity = next_incarnation(identity);
-    identity.write(&*disk).map_err(io_failed("writing the identity"))?;
+    let known = Known { segment: last.number, durable: tail.cut };
+    write_identity(&*disk, identity, known)?;
 
-    let Tail { mut head, contents, cut, .. } = tail;
+    let max_index = |segment: &Segment, earlier: &Earlier| match tail.is_forgotten(segment) {
+        true => LogIndex::ZERO,
+        false => earlier.max_index(),
+    };
     let Judged { earlier, mut start, terms, entries } = judged;
     let shared = Arc::new(Shared::new(disk.clone()));
     let segments: Vec<Segment> = survey.used.iter().map(|used| used.segment).collect();
     let (mut kept, mut closed) = (VecDeque::new(), VecDeque::new());
     for (segment, earlier) in segments.iter().zip(earlier) {
         let (number, size) = (segment.number, segment.size);
-        kept.push_back(Kept { number, size, max_index: earlier.max_index() });
+        kept.push_back(Kept { number, size, max_index: max_index(segment, &earlier) });
         let index = &mut shared.events().index;
         match earlier {
             Earlier::Filed(head) => index.add_filed(*segment, &head.topics),
@@ -191,6 +202,7 @@ fn begin_again(
             }
         }
     }
+    let Tail { mut head, contents, cut, .. } = tail;
     let sections = start.local.remove(&last.number).unwrap_or_default();
     shared.events().index.add_segment(last, sections);
 
@@ -200,10 +212,12 @@ fn begin_again(
         head.membership.clone_from(&checkpoint.membership);
     }
     let applied = start.checkpoint.as_ref().map_or(purged.0, |checkpoint| checkpoint.index);
+    let checkpoints = usable_checkpoints(&*disk, purged.0)?;
     let entries = Arc::new(entries);
     let replayed_bytes = entries.first().map_or(0, |&(_, first)| cut.since(first));
     let writer = Writer::new(WriterStart {
         shared: shared.clone(),
+        identity,
         segment_bytes: options.segment_bytes,
         free_bytes_kept: options.free_bytes_kept,
         stream: Stream::new(last, file, cut),
@@ -219,11 +233,19 @@ fn begin_again(
         replayed: entries.clone(),
         replayed_bytes,
         closed,
+        checkpoints,
         tail_bytes_max: options.tail_bytes_max,
     });
     let replay = Replay::new(disk, segments, entries, applied.next());
     let checkpoint = start.checkpoint;
     Ok(Opened { identity, log, writer, checkpoint, hard_state, purged, replay })
+}
+
+/// Those from which a newcomer could begin; a snapshot without its Reset never came.
+fn usable_checkpoints(disk: &dyn Disk, purged: LogIndex) -> Result<Vec<LogIndex>, OpenError> {
+    let all = checkpoint::list(disk).map_err(io_failed("listing checkpoints"))?;
+    let usable = |&(index, origin): &(LogIndex, Origin)| origin == Origin::Own || index == purged;
+    Ok(all.into_iter().filter(usable).map(|(index, _)| index).collect())
 }
 
 /// Makes sure that the disk holds what was read, and nothing behind it.
@@ -238,9 +260,13 @@ fn repair(
     let from = tail.mark.max(last.first_frame());
     let unsure = frames.raw(from, tail.cut).map_err(repairing())?;
     let file = frames.file().clone();
-    file.write_at(&mut [IoSlice::new(&unsure)], last.at(from)).map_err(repairing())?;
+    if !is_planted(Bug::TailCountedBeforeRewrite) {
+        file.write_at(&mut [IoSlice::new(&unsure)], last.at(from)).map_err(repairing())?;
+    }
     let cut = last.at(tail.cut);
-    zero(&*file, cut, last.size.min(cut + options.zero_bytes)).map_err(repairing())?;
+    if !is_planted(Bug::SkipTruncateSync) {
+        zero(&*file, cut, last.size.min(cut + options.zero_bytes)).map_err(repairing())?;
+    }
     file.sync().map_err(repairing())?;
     Ok(file)
 }

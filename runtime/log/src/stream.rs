@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::id::ShardId;
 use tidings_types::layout::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use tidings_types::limits::{FRAME_BYTES_MAX, WRITE_BYTES_MAX};
@@ -123,11 +124,19 @@ impl Stream {
     pub(crate) fn flush(&mut self) -> Result<(), WriteError> {
         self.write()?;
         if self.durable < self.end {
-            self.file.sync().map_err(failed("fdatasync of", self.segment.number))?;
+            self.sync().map_err(failed("fdatasync of", self.segment.number))?;
             self.durable = self.end;
             self.is_marked = false;
         }
         Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if is_planted(Bug::CallbackBeforeFsync) {
+            return Ok(());
+        }
+        let synced = self.file.sync();
+        if synced.is_err() && is_planted(Bug::RetryFsync) { self.file.sync() } else { synced }
     }
 
     fn write(&mut self) -> Result<(), WriteError> {

@@ -18,6 +18,7 @@
 use std::io;
 use std::sync::Arc;
 
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::layout::frame::FrameKind;
 use tidings_types::offset::Position;
 
@@ -27,7 +28,7 @@ use crate::disk::{Disk, File};
 use crate::error::OpenError;
 use crate::frames::{Frame, Frames, SCAN_STEP_BYTES};
 use crate::head::Head;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, Known, Record};
 use crate::segment::{self, HeaderRead, Segment};
 
 /// See the module's description.
@@ -62,6 +63,13 @@ pub(crate) struct Tail {
     pub(crate) is_torn: bool,
 }
 
+impl Tail {
+    /// Whether all that a segment holds was forgotten by a Reset behind it, whatever its indexes.
+    pub(crate) fn is_forgotten(&self, segment: &Segment) -> bool {
+        segment.end() <= self.head.reset_at
+    }
+}
+
 /// A segment's file, by its header.
 enum Found {
     Whole(Segment),
@@ -92,11 +100,12 @@ pub(crate) fn frames(disk: &dyn Disk, segment: Segment) -> Result<Frames, OpenEr
 
 /// Looks at a directory.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
-    let identity = Identity::read(disk)?;
+    let record = Record::read(disk)?;
+    let identity = record.map(|record| record.identity);
     let reading = |source| OpenError::Io { what: "reading the log's folder".to_owned(), source };
     let names = disk.list(segment::DIR).map_err(reading)?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| segment::number_of(name)).collect();
-    let Some(known) = identity else {
+    let Some(Record { identity: known, known: reached }) = record else {
         check_fresh(disk)?;
         let (used, spare, stale) = (Vec::new(), Vec::new(), Vec::new());
         return Ok(Survey { identity, used, tail: None, spare, stale });
@@ -117,6 +126,9 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
         Some(last) => Some(find_end(disk, last)?),
         None => None,
     };
+    if let (Some(last), Some(tail)) = (used.last(), &tail) {
+        check_end(last.segment.number, tail.cut, &reached)?;
+    }
     drop_unfit_spares(used.last(), &mut spare, &mut stale);
     let last = used.last().map_or(0, |used| used.segment.number);
     let is_of_closed = |name: &str| {
@@ -268,13 +280,23 @@ fn find_end(disk: &dyn Disk, last: &Used) -> Result<Tail, OpenError> {
         n_frames += 1;
     }
     let is_torn = !frames.is_zero_from(cut).map_err(reading())?;
-    if is_torn {
+    if is_torn && !is_planted(Bug::TruncateOnMidlogCrc) {
         let was_durable = |frame: &Frame| frame.header.durable > cut;
         if frames.find(cut, was_durable).map_err(reading())?.is_some() {
             return Err(damaged(cut, "a later frame says that it was durable"));
         }
     }
     Ok(Tail { head, contents, n_frames, cut, mark, is_torn })
+}
+
+/// What was surely durable must still be there. The frames before the end say so by their marks,
+/// but nothing says so of the last segment if it is gone, or zeroed from some frame on.
+fn check_end(segment: u64, end: Position, reached: &Known) -> Result<(), OpenError> {
+    let &Known { segment: known_segment, durable: known } = reached;
+    if known <= end {
+        return Ok(());
+    }
+    Err(OpenError::EndLost { segment, end, known_segment, known })
 }
 
 /// Reads a closed segment from its Head to its end: every frame must be there.

@@ -70,7 +70,7 @@ fn idle_writer_marks_the_last_batch() {
 
 /// A failed fdatasync ends everything at once: nothing is answered, nothing more is written.
 #[test]
-fn failed_sync_is_fatal() {
+fn f22_failed_sync_is_fatal() {
     let disk = MemoryDisk::new();
     let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
     writer.prepare().unwrap();
@@ -97,7 +97,7 @@ fn failed_sync_is_fatal() {
 /// There is room again, and we never leave the thread without a job for long.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test has a deadline")]
-fn room_is_noticed_while_writes_flow() {
+fn f24_room_is_noticed_while_writes_flow() {
     let disk = MemoryDisk::new();
     // Large enough for all that is written until then.
     let Opened { mut log, mut writer, .. } = start_with(&disk, Options::small(16 << 20)).unwrap();

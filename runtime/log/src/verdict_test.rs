@@ -73,7 +73,7 @@ fn empty_directory_begins_and_goes_on() {
 /// Torn: of the last batch only a part reached the disk. We cut it at every byte, with zeros and
 /// with garbage behind: the start must keep exactly the whole frames.
 #[test]
-fn torn_batch_is_cut_at_the_first_frame_that_is_not_whole() {
+fn f25_torn_batch_is_cut_at_the_first_frame_that_is_not_whole() {
     let disk = MemoryDisk::new();
     log_of(&disk, &[3]);
     let Opened { mut log, mut writer, replay, .. } = start(&disk).unwrap();
@@ -124,7 +124,7 @@ fn stale_frames_behind_a_gap_never_come_back() {
 /// Rot: a frame that was durable is not what was written. A later frame says so by its mark: refuse.
 /// We flip a bit in every frame but those of the last batch.
 #[test]
-fn damage_before_a_later_durable_mark_is_refused() {
+fn f26_damage_before_a_later_durable_mark_is_refused() {
     let disk = MemoryDisk::new();
     let places = log_of(&disk, &[1, 1, 2, 1]);
     let last = places[3];
@@ -167,7 +167,7 @@ fn idle_mark_tells_rot_in_the_last_batch_from_a_torn_write() {
 /// disk does not have them. Before they count the start must have put them there: the power goes
 /// right behind it.
 #[test]
-fn frames_that_only_the_page_cache_has_are_written_again_before_they_count() {
+fn f22_frames_that_only_the_page_cache_has_are_written_again_before_they_count() {
     let disk = MemoryDisk::new();
     log_of(&disk, &[3]);
     let Opened { mut log, mut writer, .. } = start(&disk).unwrap();
@@ -292,7 +292,7 @@ fn log_over_segments_from(disk: &MemoryDisk, next: u64) -> u64 {
 
 /// The Head was durable, for a later frame's mark says so: rot.
 #[test]
-fn rotten_head_is_refused() {
+fn f26_rotten_head_is_refused() {
     let disk = MemoryDisk::new();
     log_over_segments(&disk, 1);
     disk.put(&path(1), SEGMENT_HEADER_BYTES + 60, &[0xEE]);
@@ -305,7 +305,7 @@ fn rotten_head_is_refused() {
 }
 
 #[test]
-fn rotten_head_or_header_of_an_earlier_segment_is_refused() {
+fn f26_rotten_head_or_header_of_an_earlier_segment_is_refused() {
     for at in [20, SEGMENT_HEADER_BYTES + 60] {
         let disk = MemoryDisk::new();
         log_over_segments(&disk, 2);
@@ -316,7 +316,7 @@ fn rotten_head_or_header_of_an_earlier_segment_is_refused() {
 
 /// Damage in an earlier segment is found when it is read, never skipped.
 #[test]
-fn damage_in_an_earlier_segment_is_never_skipped() {
+fn f26_damage_in_an_earlier_segment_is_never_skipped() {
     let disk = MemoryDisk::new();
     log_over_segments(&disk, 2);
     disk.put(&path(1), SEGMENT_HEADER_BYTES + 5 * FRAME, &[0xEE; 9]);
@@ -355,6 +355,33 @@ fn reset_forgets_all_earlier_entries() {
     assert_eq!((opened.log.first_index(), opened.log.last_index()), (index(6), index(6)));
     assert_eq!(replayed(opened), [(6, 2)]);
     assert!(matches!(refused(&without), OpenError::MissingCheckpoint { .. }));
+}
+
+/// A snapshot may lie behind the end of the log that it replaces. The segments of before hold higher
+/// indexes then, and until they are removed a start must neither want their index files nor show
+/// their events. We crash right behind the Reset, before anything is removed.
+#[test]
+fn reset_behind_the_end_starts_again_after_a_crash() {
+    let disk = MemoryDisk::new();
+    let last = log_over_segments(&disk, 1);
+    let Opened { mut log, mut writer, replay, .. } = start(&disk).unwrap();
+    log.restore(replay.map(Result::unwrap).collect());
+    let open = (last + 1..last + 150).map(|number| plain(number, 1, BODY)).collect();
+    writer.prepare().unwrap();
+    write(&mut log, &mut writer, open, None).unwrap();
+    let (index, state) = (index(last + 1), b"s".to_vec());
+    let (membership, local) = (Vec::new(), Vec::new());
+    let snapshot = Checkpoint { index, term: term(2), membership, state, local };
+    let digest = checkpoint::write_installed(&disk, &snapshot).unwrap();
+    let reset = log.reset(index, term(2), digest);
+    writer.write(vec![reset]).unwrap();
+    disk.crash();
+    let mut opened = start(&disk).unwrap();
+    assert_eq!(opened.purged, (index, term(2)));
+    assert_eq!(opened.checkpoint, Some(snapshot));
+    opened.writer.prepare().unwrap();
+    assert_eq!(disk.bytes(&path(1)), None, "what came before the Reset goes");
+    assert_eq!(replayed(start(&disk).unwrap()), []);
 }
 
 /// The conflict rule, over a restart and over segments.
@@ -399,7 +426,7 @@ fn segment_under_the_wrong_name_is_refused() {
 }
 
 #[test]
-fn missing_or_short_segment_is_refused() {
+fn f27_missing_or_short_segment_is_refused() {
     for lost in [0, 1, 2] {
         let disk = MemoryDisk::new();
         log_over_segments(&disk, 2);
@@ -420,9 +447,70 @@ fn missing_or_short_segment_is_refused() {
     assert!(matches!(refused(&disk), OpenError::MissingSegment { .. }));
 }
 
+/// Row F27: the newest segment is gone, or zeroed from some frame on, and no later frame says so.
+/// What the IDENTITY knows must tell: after the first acknowledgement in the segment, after a start,
+/// and after a clean end.
+#[test]
+fn f27_lost_end_of_the_log_is_refused() {
+    let lose_newest = |disk: &MemoryDisk, newest: u64| {
+        let lost = disk.durable_copy();
+        for number in newest..newest + 3 {
+            lost.lose(&path(number));
+        }
+        assert!(matches!(refused(&lost), OpenError::EndLost { known_segment, .. }
+            if known_segment == newest));
+        let zeroed = disk.durable_copy();
+        zeroed.put(&path(newest), SEGMENT_HEADER_BYTES, &vec![0; (SEGMENT / 2) as usize]);
+        assert!(matches!(refused(&zeroed), OpenError::EndLost { .. }));
+    };
+    let disk = MemoryDisk::new();
+    log_over_segments(&disk, 2);
+    disk.crash();
+    lose_newest(&disk, 2);
+
+    // A crash may cost what was never acknowledged: a whole segment too, if it held nothing else.
+    let Opened { mut log, mut writer, replay, .. } = start(&disk).unwrap();
+    log.restore(replay.map(Result::unwrap).collect());
+    let next = log.last_index().get() + 1;
+    writer.prepare().unwrap();
+    let entries = (next..next + 130).map(|number| plain(number, 1, BODY)).collect();
+    let known = disk.durable_copy();
+    write(&mut log, &mut writer, entries, None).unwrap();
+    drop(start(&known).unwrap());
+
+    // At a clean end the last frame counts too.
+    writer.close().unwrap();
+    let end = writer.durable();
+    drop((log, writer));
+    let newest = end.get() / SEGMENT;
+    lose_newest(&disk, newest);
+    let cut = disk.durable_copy();
+    cut.put(&path(newest), end.get() % SEGMENT - 48, &[0; 48]);
+    assert!(matches!(refused(&cut), OpenError::EndLost { known, .. } if known == end));
+    drop(start(&disk).unwrap());
+}
+
+/// Row F27: a directory whose IDENTITY was written before there was a watermark goes on, and has one
+/// from then on.
+#[test]
+fn f27_directory_without_a_watermark_goes_on() {
+    let disk = MemoryDisk::new();
+    log_over_segments(&disk, 1);
+    let bytes = disk.bytes("IDENTITY").unwrap();
+    let mut rest = bytes[8..40].to_vec();
+    rest[0] = 1;
+    let old = [&bytes[..4], &crc32c::crc32c(&rest).to_le_bytes(), &rest].concat();
+    disk.put("IDENTITY", 0, &old);
+    disk.cut("IDENTITY", 40);
+    let n_entries = replayed(start(&disk).unwrap()).len();
+    assert!(n_entries > 0);
+    (1..4).for_each(|number| disk.lose(&path(number)));
+    assert!(matches!(refused(&disk), OpenError::EndLost { segment: 0, known_segment: 1, .. }));
+}
+
 /// A checkpoint or a commit beyond the end: entries that were durable are gone.
 #[test]
-fn log_that_lost_its_end_is_refused() {
+fn f27_log_that_ends_before_its_commit_is_refused() {
     let disk = MemoryDisk::new();
     log_of(&disk, &[3]);
     let checkpoint = Checkpoint {
@@ -442,7 +530,7 @@ fn log_that_lost_its_end_is_refused() {
 }
 
 #[test]
-fn identity_is_checked() {
+fn f26_identity_is_checked() {
     let disk = MemoryDisk::new();
     log_of(&disk, &[1]);
     let expect_cluster = Some(ClusterId::new([8; 16]));
@@ -466,7 +554,7 @@ fn identity_is_checked() {
 /// Only an empty directory is a new one. A node that began beside a lost log's checkpoint would
 /// acknowledge events and be refused at its next start. We lose all but the checkpoint.
 #[test]
-fn checkpoint_without_identity_is_refused() {
+fn f27_checkpoint_without_identity_is_refused() {
     let disk = MemoryDisk::new();
     let (mut model, mut log, mut writer) = Model::resume(&disk);
     write(&mut log, &mut writer, vec![events(1, &[(1, 1)])], None).unwrap();

@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::layout::frame::FrameKind;
 use tidings_types::limits::SEGMENTS_PREPARED;
 use tidings_types::offset::{LogIndex, Position, Term};
 
 use crate::block::Space;
-use crate::chore::{Chore, ChoreDone};
+use crate::chore::{Chore, ChoreDone, is_no_space};
 use crate::contents::{Closed, Contents};
 use crate::disk::File;
-use crate::entry::Entry;
+use crate::entry::{Entry, HardState};
 use crate::error::WriteError;
 use crate::head::{Head, encode_vote};
+use crate::identity::{Identity, Known, Record};
 use crate::job::{Job, Persisted};
 use crate::pace::Pace;
 use crate::queue::pop_front_if;
@@ -37,6 +39,8 @@ const SEGMENT_GROWTH: u64 = 4;
 /// What a writer begins with.
 pub(crate) struct WriterStart {
     pub(crate) shared: Arc<Shared>,
+    /// It says how far the log reaches in the open segment.
+    pub(crate) identity: Identity,
     pub(crate) segment_bytes: u64,
     pub(crate) free_bytes_kept: u64,
     pub(crate) stream: Stream,
@@ -58,6 +62,9 @@ pub(crate) struct Kept {
 /// See the module's description.
 pub struct Writer {
     shared: Arc<Shared>,
+    identity: Identity,
+    /// The segment of which the IDENTITY says that it holds frames.
+    known_segment: u64,
     segment_bytes: u64,
     free_bytes_kept: u64,
     stream: Stream,
@@ -82,6 +89,8 @@ impl Writer {
     pub(crate) fn new(start: WriterStart) -> Self {
         let mut writer = Self {
             shared: start.shared,
+            identity: start.identity,
+            known_segment: start.stream.segment().number,
             segment_bytes: start.segment_bytes,
             free_bytes_kept: start.free_bytes_kept,
             stream: start.stream,
@@ -103,7 +112,11 @@ impl Writer {
 
     /// Gives a segment its first frame.
     pub(crate) fn begin(&mut self) -> Result<(), WriteError> {
-        let head = NewFrame::new(FrameKind::Head, self.head.last, self.head.encode());
+        let body = match is_planted(Bug::PurgeDropsHardState) {
+            true => Head { hard_state: HardState::default(), ..self.head.clone() }.encode(),
+            false => self.head.encode(),
+        };
+        let head = NewFrame::new(FrameKind::Head, self.head.last, body);
         self.stream.put(head)?;
         Ok(())
     }
@@ -124,10 +137,17 @@ impl Writer {
     /// Without a job.
     pub fn write(&mut self, jobs: Vec<Job>) -> Result<Persisted, WriteError> {
         let last = jobs.last().expect("there is something to write").id;
+        let is_vote = jobs.iter().all(Job::is_hard_state);
         for job in jobs {
             self.push_job(job)?;
         }
-        self.stream.flush()?;
+        if !(is_vote && is_planted(Bug::VoteNotSynced)) {
+            self.stream.flush()?;
+        }
+        if self.known_segment != self.stream.segment().number {
+            // Without it, nobody would miss a newest segment that is gone.
+            self.note_end()?;
+        }
         self.drop_purged();
         self.publish();
         Ok(Persisted {
@@ -213,13 +233,31 @@ impl Writer {
         !self.stream.is_marked()
     }
 
-    /// At a clean end: marks, durably.
+    /// At a clean end: marks, durably, and notes how far the log reaches.
     ///
     /// # Errors
     /// As [`Writer::write`].
     pub fn close(&mut self) -> Result<(), WriteError> {
         self.stream.mark()?;
-        self.flush()
+        self.flush()?;
+        self.note_end()
+    }
+
+    /// Puts into the IDENTITY how far the log reaches.
+    fn note_end(&mut self) -> Result<(), WriteError> {
+        let (segment, durable) = (self.stream.segment().number, self.stream.durable());
+        let known = Known { segment, durable };
+        self.known_segment = segment;
+        match (Record { identity: self.identity, known }).write(&*self.shared.disk) {
+            // What goes on with prepared segments must not end here; less is known meanwhile.
+            Err(error) if is_no_space(&error) => tracing::warn!(%error, "the end is not noted"),
+            Err(source) => {
+                let what = "writing the identity".to_owned();
+                return Err(WriteError::Io { what, source });
+            }
+            Ok(()) => {}
+        }
+        Ok(())
     }
 
     /// Does at once what is done in the background beside a

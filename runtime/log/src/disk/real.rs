@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use tidings_types::bugs::{Bug, is_planted};
+
 use super::{Disk, File, Stamp};
 use crate::error::OpenError;
 
@@ -116,6 +118,9 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
+        if is_planted(Bug::NoDirFsync) {
+            return Ok(());
+        }
         rustix::fs::fsync(fs::File::open(self.changing(path)?)?)?;
         Ok(())
     }
@@ -170,40 +175,58 @@ struct RealFile {
     file: fs::File,
 }
 
-impl File for RealFile {
-    fn write_at(&self, parts: &mut [IoSlice<'_>], mut at: u64) -> io::Result<()> {
-        // A short write goes on behind the bytes that were taken; it says nothing bad.
-        let mut left = parts;
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            let some = left.get(..PARTS_MAX).unwrap_or(left);
-            match rustix::io::pwritev(&self.file, some, at) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n_bytes) => {
-                    IoSlice::advance_slices(&mut left, n_bytes);
-                    at += n_bytes as u64;
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+/// Writes all parts with a call that may take fewer bytes than it is given. A short write goes on
+/// behind what was taken; it says nothing bad.
+fn write_all(
+    parts: &mut [IoSlice<'_>],
+    mut at: u64,
+    mut call: impl FnMut(&[IoSlice<'_>], u64) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
+    let mut left = parts;
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let some = left.get(..PARTS_MAX).unwrap_or(left);
+        match call(some, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n_bytes) => {
+                IoSlice::advance_slices(&mut left, n_bytes);
+                at += n_bytes as u64;
             }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Reads until the buffer is full or the call says that the file ends.
+fn read_all(
+    mut buffer: &mut [u8],
+    mut at: u64,
+    mut call: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let wanted = buffer.len();
+    while !buffer.is_empty() {
+        match call(buffer, at) {
+            Ok(0) => break,
+            Ok(n_bytes) => {
+                buffer = buffer.get_mut(n_bytes..).unwrap_or_default();
+                at += n_bytes as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(wanted - buffer.len())
+}
+
+impl File for RealFile {
+    fn write_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        write_all(parts, at, |some, at| rustix::io::pwritev(&self.file, some, at))
     }
 
-    fn read_at(&self, mut buffer: &mut [u8], mut at: u64) -> io::Result<usize> {
-        let wanted = buffer.len();
-        while !buffer.is_empty() {
-            match self.file.read_at(buffer, at) {
-                Ok(0) => break,
-                Ok(n_bytes) => {
-                    buffer = buffer.get_mut(n_bytes..).unwrap_or_default();
-                    at += n_bytes as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(wanted - buffer.len())
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        read_all(buffer, at, |buffer, at| self.file.read_at(buffer, at))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -212,5 +235,78 @@ impl File for RealFile {
 
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Row F23: a call that takes only some bytes, or is interrupted, must change nothing about what
+    /// is written and where. We let it take every number of bytes from one on.
+    #[test]
+    fn f23_short_writes_go_on_behind_what_was_taken() {
+        let parts: Vec<Vec<u8>> = (0..2100_u32).map(|n| vec![n as u8; (n % 5) as usize]).collect();
+        let whole = parts.concat();
+        for taken in [1, 2, 3, 7, 100, 4096, usize::MAX] {
+            let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let (mut file, mut n_calls) = (vec![0; 9], 0);
+            let written = write_all(&mut slices, 9, |some, at| {
+                assert!(some.len() <= PARTS_MAX);
+                assert_eq!(at, file.len() as u64);
+                n_calls += 1;
+                if n_calls % 3 == 0 {
+                    return Err(Errno::INTR);
+                }
+                let given: Vec<u8> = some.iter().flat_map(|part| part.iter().copied()).collect();
+                let n_bytes = given.len().min(taken);
+                file.extend(&given[..n_bytes]);
+                Ok(n_bytes)
+            });
+            written.unwrap();
+            assert_eq!(file[9..], whole, "{taken} bytes at a time");
+        }
+    }
+
+    /// An error in the middle, or a call that takes nothing, is an error of the whole: nothing of it
+    /// may be called written.
+    #[test]
+    fn f23_error_behind_a_short_write_is_told() {
+        for (end, kind) in [
+            (Err(Errno::IO), io::Error::from(Errno::IO).kind()),
+            (Err(Errno::NOSPC), io::ErrorKind::StorageFull),
+            (Ok(0), io::ErrorKind::WriteZero),
+        ] {
+            let mut answers = vec![end, Ok(5)];
+            let error = write_all(&mut [IoSlice::new(b"0123456789")], 0, |_, _| {
+                answers.pop().expect("it is not called again after an error")
+            });
+            assert_eq!(error.unwrap_err().kind(), kind);
+        }
+    }
+
+    /// Row F29: short reads are filled up, a read error is told.
+    #[test]
+    fn f29_short_reads_are_filled_up() {
+        let file: Vec<u8> = (0..=255).collect();
+        for taken in [1, 3, 64, 999] {
+            let (mut buffer, mut n_calls) = ([0; 200], 0);
+            let n_read = read_all(&mut buffer, 100, |buffer, at| {
+                n_calls += 1;
+                if n_calls % 2 == 0 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                let left = &file[at as usize..];
+                let n_bytes = left.len().min(taken).min(buffer.len());
+                buffer[..n_bytes].copy_from_slice(&left[..n_bytes]);
+                Ok(n_bytes)
+            });
+            assert_eq!(n_read.unwrap(), 156);
+            assert_eq!(buffer[..156], file[100..]);
+        }
+        let failed = read_all(&mut [0; 9], 0, |_, _| Err(Errno::IO.into()));
+        assert_eq!(failed.unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
     }
 }
