@@ -2,24 +2,31 @@
 //!
 //! ```text
 //!   leader: due ──▶ Checkpoint entry ──applied──▶ every replica: clone ──▶ written elsewhere
-//!   Purge entry ──applied──▶ wanted ──▶ purged, once a checkpoint of that index is durable here
+//!   Purge entry ──applied──▶ wanted ──▶ purged up to the newest checkpoint here that it covers
 //! ```
+//!
+//! A log is purged up to one of its own checkpoints only, and that one stays: a newcomer begins with
+//! it and gets every entry behind, so it holds the same events as everyone.
 //!
 //! One at a time: a replica that still writes the last one passes an entry over, so that a slow
 //! disk never holds two copies of the state in memory.
 //!
 //! One that could not be written is given up; the next one comes by the same rules, after a pause.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tidings_types::limits::{CHECKPOINT_EVERY, CHECKPOINT_EVERY_BYTES, CHECKPOINT_RETRY_AFTER};
+use tidings_types::bugs::{Bug, is_planted};
+use tidings_types::limits::{
+    CHECKPOINT_EVERY, CHECKPOINT_EVERY_BYTES, CHECKPOINT_RETRY_AFTER, CHECKPOINTS_KEPT,
+};
 use tidings_types::offset::LogIndex;
 
 /// See the module's description.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    /// The newest one that is durable here.
-    durable: LogIndex,
+    /// Those that are durable here.
+    durable: BTreeSet<LogIndex>,
     writing: Option<LogIndex>,
     is_proposed: bool,
     /// When the newest one was made, or this replica started.
@@ -30,10 +37,10 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// The one that the replica started from, 0 if none.
-    pub(crate) const fn new(durable: LogIndex, now: Duration) -> Self {
+    /// Those that were on the disk at the start.
+    pub(crate) fn new(durable: &[LogIndex], now: Duration) -> Self {
         Self {
-            durable,
+            durable: durable.iter().copied().collect(),
             writing: None,
             is_proposed: false,
             made_at: now,
@@ -44,7 +51,7 @@ impl Checkpoints {
 
     /// Whether a leader proposes one now. Says so once.
     pub(crate) fn is_due(&mut self, changed: LogIndex, n_bytes: u64, now: Duration) -> bool {
-        if self.is_proposed || self.writing.is_some() || changed <= self.durable {
+        if self.is_proposed || self.writing.is_some() || changed <= self.newest() {
             return false;
         }
         // The bytes since the last durable one are as many as before: without the pause, a full
@@ -73,12 +80,27 @@ impl Checkpoints {
         true
     }
 
-    /// The one that was begun is durable.
-    pub(crate) fn written(&mut self, index: LogIndex) {
+    fn newest(&self) -> LogIndex {
+        self.durable.last().copied().unwrap_or_default()
+    }
+
+    /// The one that was begun is durable; old ones went, but not the one up to which the log is
+    /// purged.
+    pub(crate) fn written(&mut self, index: LogIndex, purged: LogIndex) {
         if self.writing == Some(index) {
             self.writing = None;
         }
-        self.durable = self.durable.max(index);
+        self.durable.insert(index);
+        let oldest_kept = self.durable.iter().rev().nth(CHECKPOINTS_KEPT - 1).copied();
+        let oldest_kept = oldest_kept.unwrap_or_default();
+        self.durable.retain(|&index| index == purged || oldest_kept <= index);
+    }
+
+    /// A snapshot is durable, and the log begins behind it.
+    pub(crate) fn restored(&mut self, index: LogIndex, now: Duration) {
+        self.durable.insert(index);
+        self.made_at = now;
+        self.purge = None;
     }
 
     /// The one that was begun could not be written.
@@ -94,9 +116,19 @@ impl Checkpoints {
         self.purge = self.purge.max(Some(index));
     }
 
-    /// The index to purge up to, once it is safe. Says so once.
-    pub(crate) fn purge(&mut self) -> Option<LogIndex> {
-        self.purge.take_if(|index| *index <= self.durable)
+    /// The index to purge up to beyond what is purged already, once it is safe. Says so once.
+    pub(crate) fn purge(&mut self, purged: LogIndex) -> Option<LogIndex> {
+        let wanted = self.purge?;
+        if is_planted(Bug::PurgeBeforeSnapshotSync) {
+            return self.purge.take();
+        }
+        // That one will do better.
+        if self.writing.is_some_and(|writing| writing <= wanted) {
+            return None;
+        }
+        self.purge = None;
+        let best = self.durable.range(..=wanted).next_back().copied();
+        best.filter(|&best| purged < best)
     }
 }
 
@@ -108,7 +140,7 @@ mod tests {
     fn checkpoint_is_due_after_bytes_or_time_with_changes() {
         let at = |seconds| Duration::from_secs(seconds);
         let index = LogIndex::new;
-        let mut checkpoints = Checkpoints::new(index(10), at(0));
+        let mut checkpoints = Checkpoints::new(&[index(10)], at(0));
         assert!(!checkpoints.is_due(index(10), u64::MAX, at(700)), "nothing changed");
         assert!(!checkpoints.is_due(index(11), 5, at(599)));
         assert!(checkpoints.is_due(index(11), 5, at(600)));
@@ -116,9 +148,10 @@ mod tests {
         assert!(checkpoints.begin(index(12), at(601)));
         assert!(!checkpoints.begin(index(13), at(602)), "one at a time");
         checkpoints.want_purge(index(12));
-        assert_eq!(checkpoints.purge(), None, "not durable here");
-        checkpoints.written(index(12));
-        assert_eq!((checkpoints.purge(), checkpoints.purge()), (Some(index(12)), None));
+        let purged = LogIndex::ZERO;
+        assert_eq!(checkpoints.purge(purged), None, "not durable here");
+        checkpoints.written(index(12), purged);
+        assert_eq!((checkpoints.purge(purged), checkpoints.purge(purged)), (Some(index(12)), None));
         assert!(checkpoints.is_due(index(14), CHECKPOINT_EVERY_BYTES, at(602)));
     }
 
@@ -128,14 +161,14 @@ mod tests {
         let at = |seconds| Duration::from_secs(seconds);
         let index = LogIndex::new;
         let enough = CHECKPOINT_EVERY_BYTES;
-        let mut checkpoints = Checkpoints::new(index(10), at(0));
+        let mut checkpoints = Checkpoints::new(&[index(10)], at(0));
         assert!(checkpoints.is_due(index(11), enough, at(1)));
         assert!(checkpoints.begin(index(12), at(1)));
         checkpoints.want_purge(index(12));
         checkpoints.failed(index(11), at(2));
         assert!(!checkpoints.begin(index(13), at(2)), "another one failed, long ago");
         checkpoints.failed(index(12), at(5));
-        assert_eq!(checkpoints.purge(), None, "nothing is durable");
+        assert_eq!(checkpoints.purge(index(10)), None, "no newer one is durable");
         assert!(!checkpoints.is_due(index(11), enough, at(64)), "the pause");
         assert!(checkpoints.is_due(index(11), enough, at(65)));
         assert!(checkpoints.begin(index(14), at(65)));
@@ -143,7 +176,24 @@ mod tests {
         assert!(!checkpoints.is_due(index(11), 5, at(664)), "time counts from the last attempt");
         assert!(checkpoints.is_due(index(11), 5, at(665)));
         assert!(checkpoints.begin(index(15), at(665)));
-        checkpoints.written(index(15));
-        assert_eq!(checkpoints.purge(), Some(index(12)));
+    }
+
+    /// Whoever purges must hold the checkpoint of that very entry: try to purge with one that was
+    /// passed over, and to lose the one that newcomers need to newer ones.
+    #[test]
+    fn purge_goes_up_to_a_checkpoint_that_stays() {
+        let index = LogIndex::new;
+        let mut checkpoints = Checkpoints::new(&[index(10)], Duration::ZERO);
+        checkpoints.want_purge(index(20));
+        assert_eq!(checkpoints.purge(LogIndex::ZERO), Some(index(10)), "that of 20 is not here");
+        checkpoints.want_purge(index(25));
+        assert_eq!(checkpoints.purge(index(10)), None);
+        for at in 30..40 {
+            checkpoints.written(index(at), index(10));
+        }
+        checkpoints.want_purge(index(35));
+        assert_eq!(checkpoints.purge(index(10)), None, "it went, and only that of 10 was kept");
+        checkpoints.want_purge(index(38));
+        assert_eq!(checkpoints.purge(index(10)), Some(index(38)));
     }
 }

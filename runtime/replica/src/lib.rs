@@ -15,11 +15,29 @@ mod cluster_clock;
 
 mod wire;
 
+mod snapshot_wire;
+
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
+
 mod check;
 
 mod storage;
 
+mod elections;
+
+mod first_election;
+
+mod certainty;
+
 mod ready;
+
+mod sending;
+
+mod receiving;
+
+mod snapshots;
 
 mod proposals;
 

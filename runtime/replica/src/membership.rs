@@ -93,6 +93,11 @@ impl Change {
         (1..=STEPS_MAX).contains(&self.steps.len()) && self.steps.iter().all(is_sound)
     }
 
+    /// Whom it makes voters.
+    pub(crate) fn new_voters(&self) -> impl Iterator<Item = NodeId> {
+        self.steps.iter().filter(|(step, _)| *step == Step::Voter).map(|&(_, node)| node)
+    }
+
     pub(crate) fn to_raft(&self) -> ConfChangeV2 {
         let mut change = ConfChangeV2::default();
         for &(step, node) in &self.steps {
@@ -118,6 +123,35 @@ pub(crate) fn of_voters(voters: &[NodeId]) -> ConfState {
 /// Whether the node is one of the voters, and the only one.
 pub(crate) fn is_lone_voter(conf: &ConfState, node: NodeId) -> bool {
     conf.voters == [u64::from(node.get())] && conf.voters_outgoing.is_empty()
+}
+
+/// Whether raft-rs can take it from a snapshot: every node once, and somebody votes.
+pub(crate) fn is_sound(conf: &ConfState) -> bool {
+    let is_set = |nodes: &[u64]| {
+        let mut sorted = nodes.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        sorted.len() == nodes.len()
+    };
+    let (voters, outgoing) = (&conf.voters, &conf.voters_outgoing);
+    let is_voter = |node: &u64| voters.contains(node) || outgoing.contains(node);
+    let is_joint = !outgoing.is_empty();
+    !voters.is_empty()
+        && [voters, outgoing, &conf.learners, &conf.learners_next].into_iter().all(|it| is_set(it))
+        && !conf.learners.iter().any(is_voter)
+        && conf.learners_next.iter().all(|it| outgoing.contains(it) && !voters.contains(it))
+        && (is_joint || !conf.auto_leave)
+}
+
+/// The membership with a node that was added later: as a learner, unless it is in it.
+pub(crate) fn with_learner(conf: &ConfState, node: NodeId) -> ConfState {
+    let node = u64::from(node.get());
+    let mut conf = conf.clone();
+    let known = [&conf.voters, &conf.voters_outgoing, &conf.learners];
+    if !known.into_iter().any(|nodes| nodes.contains(&node)) {
+        conf.learners.push(node);
+    }
+    conf
 }
 
 /// The bytes for a checkpoint.

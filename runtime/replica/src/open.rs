@@ -9,9 +9,10 @@
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, EntryType};
 use thiserror::Error;
-use tidings_log::{Checkpoint, HardState, Log, ReadError, Replay};
+use tidings_log::{Checkpoint, Entry, HardState, Log, ReadError, Replay};
 use tidings_state::State;
 use tidings_types::layout::Malformed;
+use tidings_types::layout::entry::Entry as EntryData;
 use tidings_types::offset::{LogIndex, Term};
 use tidings_types::retry::Retry;
 
@@ -77,6 +78,18 @@ impl OpenError {
     }
 }
 
+const UNKNOWN_KIND: Malformed = Malformed { what: "entry", why: "unknown kind" };
+
+/// An entry that may be committed later: who could not apply it then must not start with it now.
+fn check(entry: &Entry) -> Result<(), Malformed> {
+    match wire::entry_type(entry.kind) {
+        Some(EntryType::EntryNormal) if entry.data.is_empty() => Ok(()),
+        Some(EntryType::EntryNormal) => EntryData::parse(entry.data.clone()).map(drop),
+        Some(_) => Change::decode(entry.data.clone()).map(drop),
+        None => Err(UNKNOWN_KIND),
+    }
+}
+
 /// Replays what is stored.
 pub(crate) fn open(options: &Options, stored: Stored) -> Result<(Store, Machine), OpenError> {
     let Stored { mut log, checkpoint, hard_state, purged, replay } = stored;
@@ -94,6 +107,7 @@ pub(crate) fn open(options: &Options, stored: Stored) -> Result<(Store, Machine)
         }
         last = entry.index;
         if commit < entry.index {
+            check(&entry)?;
             rest.push(entry);
             continue;
         }
@@ -105,7 +119,7 @@ pub(crate) fn open(options: &Options, stored: Stored) -> Result<(Store, Machine)
                 conf = membership::after(&conf, &change).unwrap_or(conf);
                 machine.apply(place, &Bytes::new(), &mut log)?
             }
-            None => return Err(Malformed { what: "entry", why: "unknown kind" }.into()),
+            None => return Err(UNKNOWN_KIND.into()),
         };
         // Nobody waits for these effects any more.
         drop(machine.take_effects());
@@ -114,9 +128,11 @@ pub(crate) fn open(options: &Options, stored: Stored) -> Result<(Store, Machine)
         return Err(OpenError::LogTooShort { last, commit });
     }
     log.restore(rest);
-    // raft-rs sends votes of term 0 and then panics about them, so the first term is 1.
-    let term = hard_state.term.max(Term::new(1));
-    let hard_state = storage::hard_state(term, hard_state.vote, commit);
+    // raft-rs sends votes of term 0 and then panics about them, so the first term is 1. A Reset may
+    // be durable without the hard state behind it; in the term of its entry nobody was voted for.
+    let term = hard_state.term.max(purged.1).max(Term::new(1));
+    let vote = hard_state.vote.filter(|_| term == hard_state.term.max(Term::new(1)));
+    let hard_state = storage::hard_state(term, vote, commit);
     Ok((Store::new(log, conf, hard_state), machine))
 }
 
@@ -129,7 +145,75 @@ fn start(
         return Ok((machine, membership::of_voters(&options.voters)));
     };
     let state = State::decode(&checkpoint.state)?;
-    assert_eq!(state.applied(), checkpoint.index, "a checkpoint is of the entry it names");
+    if state.applied() != checkpoint.index {
+        return Err(Malformed { what: "checkpoint", why: "its state is of another entry" }.into());
+    }
     let conf = membership::decode(&checkpoint.membership)?;
     Ok((Machine::new(state, checkpoint.term), conf))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidings_log::{Identity, MemoryDisk, Options as LogOptions};
+    use tidings_types::id::{ClusterId, Incarnation, NodeId};
+
+    use super::*;
+    use crate::options::Pace;
+
+    fn stored(disk: &MemoryDisk) -> (Stored, tidings_log::Writer) {
+        let (cluster, node) = (ClusterId::new([7; 16]), NodeId::new(1));
+        let identity = Identity { cluster, node, incarnation: Incarnation::new(0) };
+        let options = LogOptions::small(64 << 10);
+        let opened = tidings_log::open(Arc::new(disk.clone()), options, identity).unwrap();
+        let stored = Stored {
+            log: opened.log,
+            checkpoint: opened.checkpoint,
+            hard_state: opened.hard_state,
+            purged: opened.purged,
+            replay: opened.replay,
+        };
+        (stored, opened.writer)
+    }
+
+    /// An entry that another program wrote must be refused by name, also where it is not committed
+    /// yet: a replica that started with it would fall over it later. We write an unknown kind, an
+    /// entry that does not parse and a membership change that does not, and no commit.
+    #[test]
+    fn entries_of_another_program_are_refused() {
+        let options = Options {
+            node: NodeId::new(1),
+            voters: vec![NodeId::new(1)],
+            seed: 1,
+            pace: Pace::Normal,
+        };
+        for (kind, data, is_known) in
+            [(9, &b""[..], false), (0, b"\x09", false), (2, b"\x09", false), (0, b"", true)]
+        {
+            let disk = MemoryDisk::new();
+            let (mut begun, mut writer) = stored(&disk);
+            let (index, term) = (LogIndex::new(1), Term::new(1));
+            let entry = Entry { index, term, kind, data: Bytes::from_static(data) };
+            writer.write(vec![begun.log.append(vec![entry], None)]).unwrap();
+            let (again, _) = stored(&disk);
+            let opened = open(&options, again);
+            assert_eq!(opened.is_ok(), is_known, "kind {kind}");
+            assert!(is_known || matches!(opened, Err(OpenError::Malformed(_))));
+        }
+    }
+
+    /// A checkpoint whose state is of another entry must be refused, not believed.
+    #[test]
+    fn checkpoint_of_another_entry_is_refused() {
+        let (index, term) = (LogIndex::new(7), Term::new(1));
+        let membership = membership::encode(&membership::of_voters(&[NodeId::new(1)]));
+        let (state, local) = (State::new().encode(), Vec::new());
+        let checkpoint = Checkpoint { index, term, membership, state, local };
+        let options =
+            Options { node: NodeId::new(1), voters: Vec::new(), seed: 1, pace: Pace::Normal };
+        assert!(matches!(start(&options, Some(&checkpoint)), Err(OpenError::Malformed(_))));
+        let checkpoint = Checkpoint { index: LogIndex::ZERO, ..checkpoint };
+        assert!(start(&options, Some(&checkpoint)).is_ok());
+    }
 }

@@ -15,8 +15,9 @@ const APPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub struct Options {
     /// This node.
     pub node: NodeId,
-    /// Who votes while the log is empty; later the log knows. A node that is to be added starts
-    /// with those who are there, without itself.
+    /// Who votes while the log is empty; later the log knows. With itself among them only when a
+    /// cluster begins, all of whose voters must then be there once. A node that is to be added starts
+    /// with those who are there, without itself, or with none.
     pub voters: Vec<NodeId>,
     /// Decides over election timeouts; nodes must have different ones.
     pub seed: u64,
@@ -35,7 +36,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    const fn factor(self) -> usize {
+    pub(crate) const fn factor(self) -> u32 {
         match self {
             Self::Normal => 1,
             Self::Relaxed => 3,
@@ -44,17 +45,17 @@ impl Pace {
 
     /// Ticks from heartbeat to heartbeat.
     pub(crate) const fn heartbeat_ticks(self) -> usize {
-        2 * self.factor()
+        2 * self.factor() as usize
     }
 
     /// Ticks without a leader before an election, at least.
     pub(crate) const fn election_ticks_min(self) -> usize {
-        10 * self.factor()
+        10 * self.factor() as usize
     }
 
     /// Ticks without a leader before an election, less than this.
     pub(crate) const fn election_ticks_end(self) -> usize {
-        20 * self.factor()
+        20 * self.factor() as usize
     }
 }
 

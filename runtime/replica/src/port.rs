@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tidings_log::{Entry, Job, Persisted};
+use tidings_log::{Checkpoint, Entry, Job, Persisted};
 use tidings_state::State;
 use tidings_types::effect::{Answer, Effect, GroupSnapshot, Refused};
 use tidings_types::id::{NodeId, Token, TopicId};
@@ -63,6 +63,35 @@ pub enum Input {
     CheckpointFailed {
         /// Its index.
         index: LogIndex,
+    },
+    /// What [`Output::ReadCheckpoint`] asked for.
+    CheckpointRead {
+        /// The checkpoint's index.
+        index: LogIndex,
+        /// Where the part begins in its file.
+        at: u64,
+        /// The part; nothing if it cannot be read.
+        bytes: Option<Bytes>,
+        /// The file's size.
+        total: u64,
+    },
+    /// The snapshot of [`Output::Install`] is durable.
+    Installed {
+        /// Its index.
+        index: LogIndex,
+        /// What [`tidings_log::checkpoint::write_installed`] gave.
+        digest: u64,
+    },
+    /// The snapshot of [`Output::Install`] could not be written. The leader sends another one.
+    InstallFailed {
+        /// Its index.
+        index: LogIndex,
+    },
+    /// Leadership is to go to this voter, before this node ends. Nothing is proposed meanwhile;
+    /// [`Output::RoleChanged`] tells that it worked. After an election's time it is given up.
+    Transfer {
+        /// Who is to lead.
+        to: NodeId,
     },
 }
 
@@ -152,6 +181,35 @@ pub enum Output {
         state: State,
         /// The log's own part.
         local: Vec<u8>,
+        /// An older checkpoint that must stay, for newcomers: hand it to
+        /// [`tidings_log::checkpoint::write_keeping`].
+        keep: LogIndex,
+    },
+    /// Read a part of a checkpoint's file with [`tidings_log::checkpoint::read_part`], elsewhere; it
+    /// comes back as [`Input::CheckpointRead`]. One at a time.
+    ReadCheckpoint {
+        /// The checkpoint's index.
+        index: LogIndex,
+        /// Where the part begins.
+        at: u64,
+        /// How much at most.
+        max_bytes: usize,
+    },
+    /// Write this snapshot with [`tidings_log::checkpoint::write_installed`], elsewhere; answer with
+    /// [`Input::Installed`] or [`Input::InstallFailed`]. One at a time.
+    Install {
+        /// The snapshot.
+        checkpoint: Checkpoint,
+    },
+    /// The state jumped to that of a snapshot: whoever followed effects begins anew from here. The
+    /// snapshot's log entry is on its way to the disk.
+    Restored {
+        /// All groups.
+        groups: Vec<GroupSnapshot>,
+        /// All topics.
+        topics: Vec<(TopicName, TopicId)>,
+        /// Cluster time of the snapshot's entry.
+        ts_ms: u64,
     },
     /// The replica's log is not what it was: it does and answers nothing from here on.
     Damaged(Damage),
@@ -207,6 +265,15 @@ pub enum Damage {
         known: LogIndex,
         /// The last entry here.
         last: LogIndex,
+    },
+    /// A peer counts on this replica as a voter, but its directory is a new one.
+    #[error(
+        "{peer} counts on this replica as one that votes, but it knows of no vote and no entry: \
+         its directory was wiped"
+    )]
+    Wiped {
+        /// Who counts on it.
+        peer: NodeId,
     },
     /// A committed entry does not parse.
     #[error("committed entry {index} does not parse")]

@@ -14,22 +14,32 @@
 //! - Who has entries that are not durable does not campaign: raft-rs relies on it when it wins.
 //! - Election timeouts come from our own generator, so that a seed repeats a run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
-use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{INVALID_ID, RawNode, StateRole};
 use tidings_log::{Job, Log, Persisted};
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::id::NodeId;
 use tidings_types::offset::{LogIndex, Term};
-use tidings_types::seam::{Rng, SplitMix};
 
+use crate::certainty::Certainty;
 use crate::check::{Objection, Standing, check};
-use crate::membership::{self, Change};
+use crate::elections::Elections;
+use crate::first_election::FirstElection;
+use crate::membership::{encode, is_lone_voter};
 use crate::options::{Options, Pace};
 use crate::port::{Damage, Output};
-use crate::storage::{self, Store};
+use crate::storage::Store;
 use crate::wire;
+
+mod membership;
+
+mod post;
+
+mod snapshot;
 
 /// What is read at once for a follower that lags behind the tail.
 const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -40,6 +50,8 @@ struct Waiting {
     /// The newest Ready that is durable with it; 0 if none is.
     number: u64,
     has_entries: bool,
+    /// A snapshot that is in the log then.
+    restored: Option<LogIndex>,
     /// What may leave then.
     messages: Vec<Message>,
 }
@@ -50,7 +62,27 @@ pub(crate) struct Consensus {
     node: NodeId,
     waiting: VecDeque<Waiting>,
     elections: Elections,
+    first_election: FirstElection,
+    certainty: Certainty,
+    pace: Pace,
+    /// The moment of this step.
+    now: Duration,
+    n_ticks: usize,
+    /// The newest heartbeat that was heard: whose, in which term, and when it was sent.
+    heard: Option<(u64, u64, Duration)>,
+    /// Up to which committed entry each follower acknowledged the log to this node.
+    acked: BTreeMap<u64, u64>,
     is_fetching: bool,
+    /// A follower that raft-rs wants to have a snapshot, and which one.
+    wanted_snapshot: Option<(u64, (LogIndex, Term))>,
+}
+
+/// What a Ready leaves to be done.
+pub(crate) struct Taken {
+    /// The log is that of a snapshot from here on.
+    pub(crate) restored: Option<(LogIndex, Term)>,
+    /// Entries to be applied.
+    pub(crate) committed: Vec<Entry>,
 }
 
 impl Consensus {
@@ -62,9 +94,26 @@ impl Consensus {
         let config = options.config(store.hard_state.commit);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, store, &logger).expect("the parts were checked");
-        let elections = Elections::new(options);
-        let (waiting, is_fetching) = (VecDeque::new(), false);
-        Self { raft, node: options.node, waiting, elections, is_fetching }
+        Self {
+            raft,
+            node: options.node,
+            waiting: VecDeque::new(),
+            elections: Elections::new(options),
+            first_election: FirstElection::default(),
+            certainty: Certainty::default(),
+            pace: options.pace,
+            now: Duration::ZERO,
+            n_ticks: 0,
+            heard: None,
+            acked: BTreeMap::new(),
+            is_fetching: false,
+            wanted_snapshot: None,
+        }
+    }
+
+    /// A step begins.
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// Asks for leadership now; a lone voter has it at once.
@@ -76,6 +125,8 @@ impl Consensus {
 
     /// A tick's time has passed.
     pub(crate) fn tick(&mut self) {
+        self.n_ticks += 1;
+        self.remember_acks();
         if !self.is_leader() && self.has_unwritten() {
             return;
         }
@@ -96,37 +147,68 @@ impl Consensus {
                 return Ok(());
             }
         };
-        let standing = Standing {
-            node: u64::from(self.node.get()),
-            term: self.raft.raft.term,
-            last_index: self.raft.raft.raft_log.last_index(),
-            has_unwritten: self.has_unwritten(),
-        };
+        let standing = self.standing();
         match check(&standing, u64::from(from.get()), &message) {
             Err(Objection::Damage(damage)) => return Err(damage),
             Err(Objection::Drop(reason)) => tracing::debug!(%from, reason, "dropped a message"),
-            Ok(()) => {
-                if let Err(error) = self.raft.step(message) {
-                    tracing::debug!(%from, %error, "raft refused a message");
-                }
-            }
+            Ok(()) => self.take(message),
         }
         Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let raft = &self.raft.raft;
+        Standing {
+            node: raft.id,
+            term: raft.term,
+            last_index: raft.raft_log.last_index(),
+            has_unwritten: self.has_unwritten(),
+            is_voter: self.is_voter(raft.id),
+            has_voted: raft.term > 1 || raft.vote != INVALID_ID,
+            is_new: self.n_ticks < self.pace.election_ticks_min(),
+            heard: self.heard,
+        }
+    }
+
+    fn take(&mut self, mut message: Message) {
+        let (from, term) = (message.from, message.term);
+        let sent = wire::stamp(&message);
+        let is_grant = matches!(
+            message.get_msg_type(),
+            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+        ) && !message.reject;
+        if is_grant && self.last_index() == LogIndex::ZERO {
+            for grant in self.first_election.grant(message, &self.raft.store().conf) {
+                self.step(grant);
+            }
+            return;
+        }
+        match message.get_msg_type() {
+            MessageType::MsgHeartbeat => {
+                if let Some(sent) = sent.filter(|_| self.raft.raft.term <= term) {
+                    self.heard = Some((from, term, sent));
+                }
+            }
+            MessageType::MsgHeartbeatResponse => {
+                message.context = Bytes::new();
+                if let Some(sent) = sent.filter(|_| self.is_leader() && self.term().get() == term) {
+                    self.certainty.answered(term, from, sent);
+                }
+            }
+            _ => {}
+        }
+        self.step(message);
+    }
+
+    fn step(&mut self, message: Message) {
+        if let Err(error) = self.raft.step(message) {
+            tracing::debug!(%error, "raft refused a message");
+        }
     }
 
     /// Puts an entry into the leader's log; its place, or `None` if none can be had now.
     pub(crate) fn propose(&mut self, data: Bytes) -> Option<(LogIndex, Term)> {
         self.propose_entry(Entry { data, ..Entry::default() })
-    }
-
-    /// Puts a change of the membership into the leader's log. raft-rs turns one that it refuses
-    /// into an entry without data.
-    pub(crate) fn propose_change(&mut self, change: &Change) -> Option<(LogIndex, Term)> {
-        let mut entry = Entry::default();
-        entry.set_entry_type(EntryType::EntryConfChangeV2);
-        entry.data = storage::protobuf(&change.to_raft());
-        entry.context = change.encode().into();
-        self.propose_entry(entry)
     }
 
     fn propose_entry(&mut self, entry: Entry) -> Option<(LogIndex, Term)> {
@@ -146,11 +228,18 @@ impl Consensus {
     /// The writer has written: what waited for it leaves.
     pub(crate) fn persisted(&mut self, done: &Persisted, out: &mut Vec<Output>) {
         self.log_mut().persisted(done);
-        while self.waiting.front().is_some_and(|waiting| waiting.job <= done.job) {
+        self.written(done.job, out);
+    }
+
+    fn written(&mut self, job: u64, out: &mut Vec<Output>) {
+        while self.waiting.front().is_some_and(|waiting| waiting.job <= job) {
             let Some(waiting) = self.waiting.pop_front() else { break };
-            send(waiting.messages, out);
+            self.post(waiting.messages, out);
             if waiting.number > 0 {
                 self.raft.on_persist_ready(waiting.number);
+            }
+            if let Some(index) = waiting.restored {
+                self.raft.advance_apply_to(index.get());
             }
         }
     }
@@ -172,25 +261,27 @@ impl Consensus {
 
     /// A job that the log asks for by itself.
     pub(crate) fn write(&mut self, job: Job, out: &mut Vec<Output>) {
-        let messages = Vec::new();
-        self.waiting.push_back(Waiting { job: job.id, number: 0, has_entries: false, messages });
+        let (messages, restored) = (Vec::new(), None);
+        let waiting = Waiting { job: job.id, number: 0, has_entries: false, restored, messages };
+        self.waiting.push_back(waiting);
         out.push(Output::Write(job));
     }
 
     /// Takes the next Ready: what it has to be written and sent goes out, what it has committed
     /// comes back to be applied. `None` when there is nothing more.
-    pub(crate) fn next_ready(&mut self, out: &mut Vec<Output>) -> Option<Vec<Entry>> {
+    pub(crate) fn next_ready(&mut self, out: &mut Vec<Output>) -> Option<Taken> {
         if !self.raft.has_ready() {
             return None;
         }
         let mut ready = self.raft.ready();
-        assert!(ready.snapshot().is_empty(), "snapshots do not travel");
-        send(ready.take_messages(), out);
+        self.post(ready.take_messages(), out);
         let mut messages = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
         let (number, must_sync) = (ready.number(), ready.must_sync());
         let entries = ready.take_entries();
-        let has_entries = !entries.is_empty();
+        // A snapshot too must be durable before this replica may campaign.
+        let restored = self.reset_log(ready.snapshot(), out);
+        let has_entries = !entries.is_empty() || restored.is_some();
         let store = self.raft.mut_store();
         if let Some(hard_state) = ready.hs() {
             store.hard_state = hard_state.clone();
@@ -198,33 +289,25 @@ impl Consensus {
         let job = must_sync.then(|| store.append(entries));
         self.raft.advance_append_async(ready);
 
+        if is_planted(Bug::ResponseBeforePersist) {
+            self.post(std::mem::take(&mut messages), out);
+        }
         if let Some(job) = job {
-            self.waiting.push_back(Waiting { job: job.id, number, has_entries, messages });
+            let id = job.id;
+            let restored = restored.map(|(index, _)| index);
+            self.waiting.push_back(Waiting { job: id, number, has_entries, restored, messages });
             out.push(Output::Write(job));
+            if is_planted(Bug::AckBeforeFsync) {
+                self.written(id, out);
+            }
         } else if let Some(last) = self.waiting.back_mut() {
             last.number = number;
             last.messages.append(&mut messages);
         } else {
-            send(messages, out);
+            self.post(messages, out);
             self.raft.on_persist_ready(number);
         }
-        Some(committed)
-    }
-
-    /// Applies a committed change of the membership, if it makes sense.
-    pub(crate) fn apply_change(&mut self, change: &Change) -> bool {
-        let Ok(conf) = self.raft.apply_conf_change(&change.to_raft()) else {
-            return false;
-        };
-        let id = self.raft.raft.id;
-        // raft-rs expects a leader among the members, and panics when the next entry commits.
-        let is_member = self.raft.raft.prs().get(id).is_some();
-        if self.is_leader() && !is_member {
-            let term = self.raft.raft.term;
-            self.raft.raft.become_follower(term, INVALID_ID);
-        }
-        self.raft.mut_store().conf = conf;
-        true
+        Some(Taken { restored, committed })
     }
 
     /// Entries up to this one are applied.
@@ -242,11 +325,21 @@ impl Consensus {
 
     /// Who votes, for a checkpoint.
     pub(crate) fn membership(&self) -> Vec<u8> {
-        membership::encode(&self.raft.store().conf)
+        encode(&self.raft.store().conf)
     }
 
     pub(crate) fn is_lone_voter(&self) -> bool {
-        membership::is_lone_voter(&self.raft.store().conf, self.node)
+        is_lone_voter(&self.raft.store().conf, self.node)
+    }
+
+    /// Whether a node votes, as far as this one has applied.
+    pub(crate) fn is_voter(&self, node: u64) -> bool {
+        let conf = &self.raft.store().conf;
+        conf.voters.contains(&node) || conf.voters_outgoing.contains(&node)
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
     }
 
     pub(crate) fn is_leader(&self) -> bool {
@@ -275,47 +368,5 @@ impl Consensus {
 
     fn has_unwritten(&self) -> bool {
         self.waiting.iter().any(|waiting| waiting.has_entries)
-    }
-}
-
-fn send(messages: Vec<Message>, out: &mut Vec<Output>) {
-    for message in messages {
-        // What has no form is for nobody: it only comes up when a peer is behind the purge.
-        if let Some(bytes) = wire::encode(&message) {
-            out.push(Output::Send { to: wire::node(message.to), bytes });
-        }
-    }
-}
-
-/// Draws election timeouts, a new one whenever the role, the term or the leader changes.
-struct Elections {
-    rng: SplitMix,
-    pace: Pace,
-    place: (u64, StateRole, u64),
-    n_ticks: usize,
-}
-
-impl Elections {
-    fn new(options: &Options) -> Self {
-        // Nodes that were given one seed must differ all the same.
-        let rng = SplitMix::new(options.seed ^ u64::from(options.node.get()).rotate_left(32));
-        let place = (0, StateRole::Follower, INVALID_ID);
-        let mut elections = Self { rng, pace: options.pace, place, n_ticks: 0 };
-        elections.redraw();
-        elections
-    }
-
-    fn timeout(&mut self, place: (u64, StateRole, u64)) -> usize {
-        if self.place != place {
-            self.place = place;
-            self.redraw();
-        }
-        self.n_ticks
-    }
-
-    fn redraw(&mut self) {
-        let (min, end) = (self.pace.election_ticks_min(), self.pace.election_ticks_end());
-        let above = self.rng.below((end - min) as u64);
-        self.n_ticks = min + usize::try_from(above).expect("a few dozen ticks");
     }
 }

@@ -19,7 +19,7 @@ use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType};
 use tidings_log::Reader;
 use tidings_state::State;
-use tidings_types::effect::{Answer, Effect};
+use tidings_types::effect::Effect;
 use tidings_types::id::{NodeId, Token};
 use tidings_types::layout::command::Command;
 use tidings_types::limits::TICK;
@@ -35,6 +35,8 @@ use crate::options::Options;
 use crate::port::{Damage, Input, Now, Output, Proposal, ProposeRefused};
 use crate::proposals::Proposals;
 use crate::ready::Consensus;
+use crate::snapshot_wire;
+use crate::snapshots::Snapshots;
 use crate::status::{Role, Status};
 
 /// See the module's description.
@@ -44,6 +46,7 @@ pub struct Replica {
     machine: Machine,
     proposals: Proposals,
     checkpoints: Checkpoints,
+    snapshots: Snapshots,
     clock: ClusterClock,
     reader: Reader,
     /// The term in which raft-rs made it leader.
@@ -68,16 +71,17 @@ impl Replica {
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<Self, OpenError> {
-        let durable = stored.checkpoint.as_ref().map_or(LogIndex::ZERO, |it| it.index);
         let (store, machine) = open(&options, stored)?;
         let reader = store.log.reader();
+        let checkpoints = Checkpoints::new(store.log.checkpoints(), now.mono);
         let mut replica = Self {
             node: options.node,
             consensus: Consensus::new(&options, store),
             clock: ClusterClock::new(machine.state().ts_ms(), now),
             machine,
             proposals: Proposals::default(),
-            checkpoints: Checkpoints::new(durable, now.mono),
+            checkpoints,
+            snapshots: Snapshots::default(),
             reader,
             elected: None,
             leads: false,
@@ -86,6 +90,7 @@ impl Replica {
             damage: None,
             answers: Vec::new(),
         };
+        replica.consensus.begin(now.mono);
         if replica.consensus.is_lone_voter() {
             replica.consensus.campaign();
         }
@@ -99,11 +104,12 @@ impl Replica {
             return self.refuse(input, out);
         }
         self.clock.advance(now);
+        self.consensus.begin(now.mono);
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now, out),
             Input::Wake => {}
             Input::Message { from, bytes } => {
-                if let Err(damage) = self.consensus.message(from, bytes) {
+                if let Err(damage) = self.message(from, bytes, out) {
                     return self.halt(damage, out);
                 }
             }
@@ -116,10 +122,19 @@ impl Replica {
             Input::Persisted(done) => self.consensus.persisted(&done, out),
             Input::Fetched(entries) => self.consensus.fetched(entries),
             Input::CheckpointWritten { index } => {
-                self.checkpoints.written(index);
+                let (purged, _) = self.consensus.log().purged();
+                self.checkpoints.written(index, purged);
                 self.consensus.log_mut().checkpointed(index);
             }
             Input::CheckpointFailed { index } => self.checkpoints.failed(index, now.mono),
+            Input::CheckpointRead { index, at, bytes, total } => {
+                self.snapshots.read((index, at), bytes, total, &mut self.consensus, out);
+            }
+            Input::Installed { index, digest } => {
+                self.snapshots.installed(index, digest, &mut self.consensus);
+            }
+            Input::InstallFailed { index } => self.snapshots.install_failed(index),
+            Input::Transfer { to } => self.consensus.transfer(to),
         }
         self.settle(now, out);
     }
@@ -162,7 +177,21 @@ impl Replica {
         self.clock.read_ms(now)
     }
 
-    fn tick(&mut self, now: Now) {
+    /// Whether it leads and nobody else can by now: a majority has answered a heartbeat that was
+    /// sent less than 250 ms ago (times the pace), and no handing over is under way.
+    pub fn leads_surely(&self, now: Now) -> bool {
+        self.leads && self.consensus.leads_surely(now.mono)
+    }
+
+    fn message(&mut self, from: NodeId, bytes: Bytes, out: &mut Vec<Output>) -> Result<(), Damage> {
+        if snapshot_wire::is_one(&bytes) {
+            self.snapshots.message(from, bytes, &mut self.consensus, out)
+        } else {
+            self.consensus.message(from, bytes)
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
         // A late driver brings several ticks at once. Counted, they would look like a dead leader.
         let is_early = |at: Duration| now.mono.saturating_sub(at) < TICK / 2;
         if self.ticked_at.is_some_and(is_early) {
@@ -170,6 +199,7 @@ impl Replica {
         }
         self.ticked_at = Some(now.mono);
         self.consensus.tick();
+        self.snapshots.tick(&mut self.consensus, out);
     }
 
     fn propose(&mut self, proposal: Proposal, now: Now, out: &mut Vec<Output>) {
@@ -184,30 +214,20 @@ impl Replica {
         }
     }
 
-    fn change(&mut self, token: Token, change: &Change, out: &mut Vec<Output>) {
-        let reason = if !self.leads {
-            ProposeRefused::NotLeader
-        } else if self.change_out.is_some() || !change.is_sound(self.node) {
-            ProposeRefused::ChangeNotNow
-        } else if let Some((index, term)) = self.consensus.propose_change(change) {
-            self.change_out = Some((index, term, token));
-            return;
-        } else {
-            ProposeRefused::Busy
-        };
-        out.push(Output::Refused { token, reason });
-    }
-
     /// Goes on until there is nothing more to do without the disk or a peer.
     fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
         loop {
-            while let Some(committed) = self.consensus.next_ready(out) {
-                if let Err(damage) = self.apply(committed, now, out) {
+            while let Some(taken) = self.consensus.next_ready(out) {
+                if let Some((index, term)) = taken.restored {
+                    self.restore(index, term, now, out);
+                }
+                if let Err(damage) = self.apply(taken.committed, now, out) {
                     return self.halt(damage, out);
                 }
             }
             self.emit(out);
             self.settle_role(now, out);
+            self.snapshots.settle(&mut self.consensus, out);
             self.purge(out);
             self.consensus.fetch(out);
             if !self.depart(now, out) {
@@ -256,17 +276,6 @@ impl Replica {
         Ok(())
     }
 
-    /// The entry of a membership change was applied, or raft-rs put an empty one in its place.
-    fn settle_change(&mut self, place: (LogIndex, Term), is_done: bool) {
-        let is_it = |&mut (index, term, _): &mut (LogIndex, Term, Token)| (index, term) == place;
-        let Some((_, _, token)) = self.change_out.take_if(is_it) else { return };
-        self.answers.push(if is_done {
-            Output::Answered { token, answer: Ok(Answer::Done) }
-        } else {
-            Output::Refused { token, reason: ProposeRefused::ChangeNotNow }
-        });
-    }
-
     fn checkpoint(&mut self, (index, term): (LogIndex, Term), now: Now, out: &mut Vec<Output>) {
         if !self.checkpoints.begin(index, now.mono) {
             return;
@@ -277,6 +286,7 @@ impl Replica {
             membership: self.consensus.membership(),
             state: self.machine.state().clone(),
             local: self.consensus.log_mut().local_part(),
+            keep: self.consensus.log().purged().0,
         });
     }
 
@@ -288,42 +298,13 @@ impl Replica {
         out.append(&mut self.answers);
     }
 
-    fn settle_role(&mut self, now: Now, out: &mut Vec<Output>) {
-        let elected = self.consensus.is_leader().then(|| self.consensus.term());
-        if self.elected != elected {
-            self.lose(out);
-            self.elected = elected;
-        }
-        let is_caught_up = Some(self.machine.applied().1) == elected;
-        if elected.is_some() && !self.leads && is_caught_up {
-            self.leads = true;
-            // Entries of earlier terms that only this step applied are in the clock already.
-            self.clock.advance(now);
-            let state = self.machine.state();
-            out.push(Output::RoleChanged {
-                is_leader: true,
-                groups: state.group_snapshots(),
-                topics: state.topics().map(|topic| (topic.name, topic.id)).collect(),
-            });
-        }
-    }
-
-    /// Leadership ended, or another term began without a step in between.
-    fn lose(&mut self, out: &mut Vec<Output>) {
-        answers::lost(self.proposals.lose(), out);
-        self.checkpoints.lose();
-        if let Some((_, _, token)) = self.change_out.take() {
-            out.push(Output::Unknown { token });
-        }
-        if self.leads {
-            self.leads = false;
-            let (groups, topics) = (Vec::new(), Vec::new());
-            out.push(Output::RoleChanged { is_leader: false, groups, topics });
-        }
-    }
-
     fn purge(&mut self, out: &mut Vec<Output>) {
-        if let Some(index) = self.checkpoints.purge() {
+        // A follower that gets the snapshot of here needs what is behind it next.
+        if self.snapshots.is_sending() {
+            return;
+        }
+        let (purged, _) = self.consensus.log().purged();
+        if let Some(index) = self.checkpoints.purge(purged) {
             let job = self.consensus.log_mut().purge(index);
             self.consensus.write(job, out);
         }
@@ -342,12 +323,13 @@ impl Replica {
         while let Some(sealed) = self.proposals.seal(now.mono) {
             let data = sealed.entry.finish(self.node, self.clock.read_ms(now));
             let n_bytes = data.len();
-            let Some(place) = self.consensus.propose(data) else {
+            let Some(place) = self.consensus.propose(data.clone()) else {
                 // Leadership is being handed over.
                 answers::refused(sealed.tickets, ProposeRefused::Busy, out);
                 self.checkpoints.lose();
                 break;
             };
+            self.machine.appended(place.0, &data);
             self.proposals.departed(place, n_bytes, sealed.tickets);
             has_departed = true;
         }
@@ -374,6 +356,10 @@ impl Replica {
         }
     }
 }
+
+mod changes;
+
+mod roles;
 
 #[cfg(test)]
 mod replica_test;

@@ -8,9 +8,11 @@
 //!   entries ──"not now"──▶ wish ──▶ Output::Fetch ──▶ disk ──▶ Input::Fetched ──▶ asked again
 //! ```
 //!
-//! A follower behind the purge gets "not now" instead of a snapshot, until snapshots are built.
+//! A follower behind the purge gets the snapshot of the checkpoint up to which the log is purged: so
+//! it holds the same events as everyone. raft-rs gets no more of it than its place, and for one
+//! follower at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -40,12 +42,27 @@ pub(crate) struct Store {
     wishes: RefCell<Vec<(LogIndex, GetEntriesContext)>>,
     /// What came from the disk, consecutive entries; replaced by the next wish.
     fetched: VecDeque<tidings_log::Entry>,
+    /// The follower that a snapshot goes to.
+    pub(crate) sending: Cell<Option<u64>>,
 }
 
 impl Store {
     pub(crate) fn new(log: Log, conf: ConfState, hard_state: HardState) -> Self {
         let (wishes, fetched) = (RefCell::default(), VecDeque::new());
-        Self { log, conf, hard_state, wishes, fetched }
+        Self { log, conf, hard_state, wishes, fetched, sending: Cell::default() }
+    }
+
+    /// An installed snapshot takes the place of everything.
+    pub(crate) fn reset(
+        &mut self,
+        (index, term): (LogIndex, Term),
+        conf: ConfState,
+        digest: u64,
+    ) -> Job {
+        self.conf = conf;
+        self.fetched.clear();
+        self.wishes.take();
+        self.log.reset(index, term, digest)
     }
 
     /// The first entry of the oldest wish.
@@ -172,8 +189,17 @@ impl Storage for Store {
         Ok(self.log.last_index().get())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let (index, term) = self.log.purged();
+        let is_taken = self.sending.get().is_some_and(|other| other != to);
+        if is_taken || index == LogIndex::ZERO {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        self.sending.set(Some(to));
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (index.get(), term.get());
+        Ok(snapshot)
     }
 }
 

@@ -8,10 +8,17 @@
 //!        kind u8 · 0 u8 · 0 u16 · len u32 · term u64 · body
 //! ```
 //!
+//! Hint: where a refused follower's log ends; in an append and in a request for a vote, up to where the
+//! receiver acknowledged the log; in a heartbeat, its answer and an offer of leadership, the moment when the
+//! leader sent it, in microseconds of its own clock. A heartbeat's index is how much of the log its
+//! receiver acknowledged.
+//!
 //! An entry's index is not sent: the first one follows the message's index, the others follow it.
 //! What raft-rs would answer with a panic and what can be seen in the message alone is refused
 //! here; the rest is held against where the replica stands. Proposals, snapshots, reads and raft-rs's local
 //! messages have no number, so no peer can send one.
+
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -22,14 +29,16 @@ use tidings_types::limits::FRAME_BYTES_MAX;
 
 use crate::membership::Change;
 
-const VERSION: u8 = 1;
-const SHARD: u32 = 0;
+pub(crate) const VERSION: u8 = 1;
+pub(crate) const SHARD: u32 = 0;
 const HEADER_BYTES: usize = 72;
 const ENTRY_HEADER_BYTES: usize = 16;
 const FLAG_REJECT: u8 = 1;
 const FLAG_TRANSFER: u8 = 2;
+/// The receiver votes, as the leader sees it.
+pub(crate) const FLAG_VOTER: u8 = 4;
 /// Terms and indexes beyond this are nobody's; below it, counting up by one never overflows.
-const COUNT_MAX: u64 = 1 << 62;
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
 
 /// The numbers of the kinds of messages. 10 and up are kept for snapshots and reads.
 const KINDS: [(u8, MessageType); 9] = [
@@ -54,7 +63,10 @@ pub(crate) fn encode(message: &Message) -> Option<Bytes> {
     let transfer = if is_transfer { FLAG_TRANSFER } else { 0 };
 
     let mut bytes = BytesMut::with_capacity(n_bytes);
-    bytes.put_slice(&[VERSION, kind, reject | transfer, 0]);
+    let voter =
+        if is_leaders(message.get_msg_type()) && message.priority > 0 { FLAG_VOTER } else { 0 };
+    let hint = stamp(message).map_or(message.reject_hint, micros);
+    bytes.put_slice(&[VERSION, kind, reject | transfer | voter, 0]);
     bytes.put_u32_le(node_number(message.from));
     bytes.put_u32_le(node_number(message.to));
     bytes.put_u32_le(SHARD);
@@ -63,7 +75,7 @@ pub(crate) fn encode(message: &Message) -> Option<Bytes> {
     bytes.put_u64_le(message.index);
     bytes.put_u64_le(message.commit);
     bytes.put_u64_le(message.commit_term);
-    bytes.put_u64_le(message.reject_hint);
+    bytes.put_u64_le(hint);
     bytes.put_u32_le(u32::try_from(message.entries.len()).expect("a message is below 2 MiB"));
     bytes.put_u32_le(0);
     for entry in &message.entries {
@@ -109,7 +121,15 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Message, Malformed> {
     message.index = take_count(&mut take)?;
     message.commit = take_count(&mut take)?;
     message.commit_term = take_count(&mut take)?;
-    message.reject_hint = take_count(&mut take)?;
+    let hint = take_count(&mut take)?;
+    match kind {
+        _ if !is_stamped(kind) => message.reject_hint = hint,
+        _ if hint == 0 => {}
+        _ => put_stamp(&mut message, Duration::from_micros(hint)),
+    }
+    if flags & FLAG_VOTER != 0 && is_leaders(kind) {
+        put_voter(&mut message, true);
+    }
     if message.term == 0 {
         return Err(take.malformed("term 0 is before the first"));
     }
@@ -121,6 +141,43 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Message, Malformed> {
     take_entries(&mut take, &mut message, n_entries)?;
     take.end()?;
     Ok(message)
+}
+
+const fn is_stamped(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse | MessageType::MsgTimeoutNow
+    )
+}
+
+/// Only a leader says that.
+const fn is_leaders(kind: MessageType) -> bool {
+    matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgTimeoutNow)
+}
+
+fn micros(stamp: Duration) -> u64 {
+    u64::try_from(stamp.as_micros()).unwrap_or(COUNT_MAX).min(COUNT_MAX)
+}
+
+/// Notes in a message when it was sent; raft-rs hands the context of a heartbeat back in its answer.
+pub(crate) fn put_stamp(message: &mut Message, sent: Duration) {
+    message.context = Bytes::copy_from_slice(&micros(sent).to_le_bytes());
+}
+
+/// When a message was sent, or the heartbeat that it answers.
+pub(crate) fn stamp(message: &Message) -> Option<Duration> {
+    let stamp = message.context.as_ref().try_into().ok().map(u64::from_le_bytes);
+    stamp.filter(|_| is_stamped(message.get_msg_type())).map(Duration::from_micros)
+}
+
+/// Notes in a leader's message whether its receiver votes; raft-rs looks at no priority there.
+pub(crate) fn put_voter(message: &mut Message, is_voter: bool) {
+    message.priority = i64::from(is_voter);
+}
+
+/// Whether the leader counts on the receiver's vote.
+pub(crate) fn is_to_voter(message: &Message) -> bool {
+    is_leaders(message.get_msg_type()) && message.priority > 0
 }
 
 fn take_entries(take: &mut Take, message: &mut Message, n: u32) -> Result<(), Malformed> {
@@ -265,6 +322,25 @@ mod tests {
         assert_eq!(decode(bytes).unwrap(), append());
     }
 
+    /// A heartbeat carries the moment that it was sent and whether its receiver votes, in the places
+    /// that are written down.
+    #[test]
+    fn heartbeat_has_its_golden_bytes() {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgHeartbeat);
+        (message.from, message.to, message.term) = (1, 2, 7);
+        (message.index, message.commit) = (9, 8);
+        put_stamp(&mut message, Duration::from_micros(0x0102));
+        put_voter(&mut message, true);
+        let mut golden = b"\x01\x07\x04\0\x01\0\0\0\x02\0\0\0\0\0\0\0".to_vec();
+        for count in [7_u64, 0, 9, 8, 0, 0x0102, 0] {
+            golden.extend(count.to_le_bytes());
+        }
+        assert_eq!(encode(&message).unwrap(), golden);
+        let again = decode(golden.into()).unwrap();
+        assert_eq!((stamp(&again), is_to_voter(&again)), (stamp(&message), true));
+    }
+
     #[test]
     fn every_kind_that_travels_comes_back() {
         for (_, kind) in KINDS {
@@ -272,7 +348,13 @@ mod tests {
             message.set_msg_type(kind);
             (message.from, message.to, message.term) = (3, 4, 1);
             message.reject = true;
-            (message.reject_hint, message.commit_term) = (11, 1);
+            message.commit_term = 1;
+            if is_stamped(kind) {
+                put_stamp(&mut message, Duration::from_micros(11));
+            } else {
+                message.reject_hint = 11;
+            }
+            put_voter(&mut message, is_leaders(kind));
             if kind == MessageType::MsgRequestVote {
                 message.context = Bytes::from_static(raft::CAMPAIGN_TRANSFER);
             }
