@@ -14,6 +14,7 @@ use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput};
 use serde::{Deserialize, Serialize};
 use tidings::Event;
 use tidings_delivery::dispatcher::{Dispatcher, Input, Output};
+use tidings_delivery::message::{Resume, Serving, SessionId, ToLeader, ToMember};
 use tidings_delivery::publisher::{self, Publisher};
 use tidings_delivery::session::{BatchId, Delivery, Outcome, Report, Session, Verdict};
 use tidings_state::State;
@@ -38,6 +39,7 @@ const N: u32 = 64;
 /// Sections that one entry takes here, as when eight topics are busy.
 const N_SECTIONS: u32 = 8;
 const NODE: NodeId = NodeId::new(1);
+const SESSION: SessionId = SessionId { incarnation: Incarnation::new(1), number: 1 };
 const TOPIC: TopicId = TopicId::new(1);
 const PRODUCER: ProducerId = ProducerId::new([7; 16]);
 const NOW: Duration = Duration::from_secs(1);
@@ -351,20 +353,24 @@ struct Delivered {
 impl Delivered {
     fn new(n_workers: u32) -> Self {
         let Replicated { group, index, founding, .. } = Replicated::new();
-        let dispatcher = Dispatcher::new(NODE, Token::new(1));
+        let dispatcher = Dispatcher::new(Token::new(1));
         let (next, out) = (Offset::ZERO, Vec::new());
         let mut delivered = Self { dispatcher, group, next, index, now: NOW, out };
         delivered.step(Input::Lead(Vec::new()));
         delivered.step(Input::Effects(&founding));
-        delivered.step(Input::ServiceUp { group, n_workers: n_workers as usize });
-        for worker in (0..n_workers).map(WorkerId::new) {
-            delivered.step(Input::WorkerUp { group, worker });
-        }
+        let workers = (0..n_workers).map(|n| (WorkerId::new(n), 1)).collect();
+        let services = vec![Serving { group, is_draining: false, workers }];
+        let resume = Resume { services, is_last: true, ..Resume::default() };
+        delivered.hear(ToLeader::Resume(resume));
         delivered
     }
 
     fn step(&mut self, input: Input<'_>) {
         self.dispatcher.step(self.now, input, &mut self.out);
+    }
+
+    fn hear(&mut self, message: ToLeader) {
+        self.step(Input::Heard { member: NODE, session: SESSION, message });
     }
 
     /// A batch is accepted, handed out, reported, acked and settled.
@@ -387,11 +393,14 @@ impl Delivered {
     /// How many events it settled.
     fn carry_out(&mut self, output: Output) -> u32 {
         match output {
-            Output::Deliver { group, worker, batch, deliveries } => {
+            Output::Tell {
+                message: ToMember::Deliver { group, worker, batch, deliveries, .. },
+                ..
+            } => {
                 let outcomes = deliveries.iter().map(done).collect();
                 let took = Duration::from_micros(50);
                 let report = Report { batch, outcomes, is_last: true, took };
-                self.step(Input::Report { group, worker, report });
+                self.hear(ToLeader::Report { group, worker, report });
                 0
             }
             Output::Propose { token, body, .. } => {
@@ -405,7 +414,8 @@ impl Delivered {
                 acks.ranges.iter().map(|range| range.len).sum()
             }
             Output::Read { .. } => unreachable!("what is accepted comes with its events"),
-            Output::WakeAt(_) | Output::Told(_) => 0,
+            Output::Tell { .. } | Output::WakeAt(_) | Output::Told(_) => 0,
+            Output::Pinged { .. } | Output::Refused { .. } => unreachable!("nobody pings"),
         }
     }
 }

@@ -1,18 +1,24 @@
 //! The dispatcher: hands the events of the log to the workers of each group, in order per key.
 //!
-//! It runs beside the leading replica. It is told what was applied and what workers report, and
-//! answers with batches to hand out, reads to make and outcomes to propose. It owns no durable
-//! state: what it must know after a restart is in a [`GroupSnapshot`].
+//! It runs beside the leading replica. It is told what was applied and what members say, and answers
+//! with batches to hand out, reads to make and outcomes to propose. It owns no durable state, and
+//! nothing that outlives a term: what it must know is in a [`GroupSnapshot`], and the rest members
+//! tell when they resume.
 //!
 //! Promises, as long as its driver keeps to [`Input`]:
-//! - Every event of a mailbox gets outcomes until one of them settles it. An outcome is kept until
-//!   the log has applied or refused it.
+//! - Every event of a mailbox gets outcomes until one of them settles it. An outcome is kept here until
+//!   the log has applied or refused it, and by its member until it is told so.
 //! - Of one key, a later event is handed out only with or after the outcome of the earlier one;
 //!   after a dead letter, only once that is committed. A failing key holds up no other.
-//! - A lane is worked by one worker at a time.
+//! - A lane is worked by one worker at a time, of whichever member, unless the member that had it was
+//!   removed by a committed command.
 //! - What is out, waits and is held stays within [`limits`](tidings_types::limits).
 
 mod port;
+
+mod track_id;
+
+mod handed;
 
 mod tracked;
 
@@ -21,6 +27,8 @@ mod window;
 mod queues;
 
 mod worker;
+
+mod crew;
 
 mod mailbox;
 
@@ -36,6 +44,12 @@ mod settle;
 
 mod propose;
 
+mod resume;
+
+mod talk;
+
+mod hear;
+
 #[cfg(test)]
 mod driver_test;
 
@@ -43,10 +57,13 @@ mod driver_test;
 mod promises_test;
 
 #[cfg(test)]
+mod members_test;
+
+#[cfg(test)]
 mod bounds_test;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::mem;
 use std::time::Duration;
 
@@ -54,17 +71,22 @@ use tidings_types::effect::{Effect, GroupSnapshot};
 use tidings_types::id::{GroupId, NodeId, Token, TopicId};
 
 use crate::dispatcher::group::Group;
-use crate::dispatcher::proposals::{Batches, Kept, Proposals, Step};
+use crate::dispatcher::proposals::{Batches, Proposals, Step};
+use crate::dispatcher::talk::Talk;
+use crate::message::{SessionId, ToMember};
 
 pub use port::{Input, Output, Pause, ReadResult, Story};
 
 /// See the module's description.
 #[derive(Debug)]
 pub struct Dispatcher {
-    node: NodeId,
     is_leading: bool,
     groups: BTreeMap<GroupId, Group>,
     readers: BTreeMap<TopicId, Vec<GroupId>>,
+    /// The talk with each node that has spoken in this term.
+    talks: BTreeMap<NodeId, Talk>,
+    /// The sessions of those that have resumed, while their link stands.
+    sessions: BTreeMap<NodeId, SessionId>,
     proposals: Proposals,
     batches: Batches,
     /// Groups that something happened to in this step.
@@ -90,15 +112,16 @@ pub struct Observation {
 }
 
 impl Dispatcher {
-    /// A dispatcher that follows and knows no group. `node` is this process's node, whose lanes are
-    /// the ones it hands out. Its tokens and batches count up from `first`; a dispatcher that takes
-    /// another's place begins behind it, so that what comes late for the other means nothing to it.
-    pub fn new(node: NodeId, first: Token) -> Self {
+    /// A dispatcher that follows and knows no group. Its tokens and batches count up from `first`; a
+    /// dispatcher that takes another's place in one process begins behind it, so that an answer that
+    /// comes late for the other means nothing to it.
+    pub fn new(first: Token) -> Self {
         Self {
-            node,
             is_leading: false,
             groups: BTreeMap::new(),
             readers: BTreeMap::new(),
+            talks: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             proposals: Proposals::new(first),
             batches: Batches::new(first),
             dirty: Vec::new(),
@@ -108,14 +131,11 @@ impl Dispatcher {
     }
 
     /// Takes an input at a moment of cluster time, and appends what is to be done.
-    ///
-    /// # Panics
-    /// If a report names other events than the batch that it is of.
     pub fn step(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         match input {
-            Input::Lead(snapshots) => self.lead(&snapshots, now_ms),
-            Input::Follow => self.is_leading = false,
+            Input::Lead(snapshots) => self.lead(&snapshots, now_ms, out),
+            Input::Follow => self.follow(),
             Input::Effects(effects) if self.is_leading => {
                 for effect in effects {
                     self.take_effect(effect, now_ms, out);
@@ -123,20 +143,17 @@ impl Dispatcher {
             }
             // What was applied while another node led is in the next snapshot.
             Input::Effects(_) => {}
-            Input::ServiceUp { group, .. } => self.serve(group),
-            Input::ServiceDraining { group } => self.touch(group).is_served = false,
-            Input::WorkerUp { group, worker } => self.touch(group).worker_up(worker, now_ms),
-            Input::WorkerDown { group, worker } => self.touch(group).worker_down(worker, now_ms),
-            Input::Report { group, worker, report } => {
-                self.with_step(group, now_ms, out, |group, step| {
-                    group.report(worker, report, step)
-                });
+            Input::Heard { member, session, message } => {
+                self.hear((member, session), message, now_ms, out);
             }
-            Input::ReadDone { group, topic, result } => {
+            Input::MemberGone { member, session } => self.gone(member, session),
+            // A read of a former term is as good as one of this: what stands in the log stays.
+            Input::ReadDone { group, topic, result } if self.groups.contains_key(&group) => {
                 self.with_step(group, now_ms, out, |group, step| {
                     group.end_read(topic, result, step);
                 });
             }
+            Input::ReadDone { .. } => {}
             Input::Taken { token } => {
                 if let Some((group, kept)) = self.proposals.answer(token) {
                     self.touch(group).taken(kept, now_ms);
@@ -164,39 +181,43 @@ impl Dispatcher {
         })
     }
 
-    fn lead(&mut self, snapshots: &[GroupSnapshot], now_ms: u64) {
+    fn follow(&mut self) {
+        self.is_leading = false;
+        self.groups.clear();
+        self.readers.clear();
+        self.talks.clear();
+        self.sessions.clear();
+        self.proposals.give_up();
+        self.dirty.clear();
+        self.wakes.clear();
+        self.armed_ms = None;
+    }
+
+    fn lead(&mut self, snapshots: &[GroupSnapshot], now_ms: u64, out: &mut Vec<Output>) {
+        self.follow();
         self.is_leading = true;
-        // Whatever was out was out under the former leader; its fate will not be told.
-        let lost: Vec<(GroupId, Kept)> = self.proposals.give_up().collect();
-        for (group, kept) in lost {
-            let group = self.touch(group);
-            group.lost(kept, now_ms);
-            // Nobody was too busy for it, so it need not rest.
-            group.outbox.propose_after_ms = now_ms;
-        }
+        let mut members = BTreeSet::new();
         for snapshot in snapshots {
-            self.touch(snapshot.group).lanes.interrupted();
-            self.learn(snapshot, now_ms);
+            self.learn(snapshot, now_ms, out);
+            self.touch(snapshot.group).await_members();
+            members.extend(snapshot.members.iter().map(|&(node, _)| node));
+        }
+        // Whoever is on the line already need not find out.
+        for member in members {
+            let (session, message) = (SessionId::default(), ToMember::AskResume);
+            out.push(Output::Tell { member, session, message });
         }
     }
 
-    fn learn(&mut self, snapshot: &GroupSnapshot, now_ms: u64) {
+    fn learn(&mut self, snapshot: &GroupSnapshot, now_ms: u64, out: &mut Vec<Output>) {
         for mailbox in &snapshot.mailboxes {
             let readers = self.readers.entry(mailbox.topic).or_default();
             if !readers.contains(&snapshot.group) {
                 readers.push(snapshot.group);
             }
         }
-        self.touch(snapshot.group).learn(snapshot, now_ms);
-    }
-
-    fn serve(&mut self, group: GroupId) {
-        let group = self.touch(group);
-        group.is_served = true;
-        let n_mailboxes = group.mailboxes.len();
-        for idx in (0_u32..).take(n_mailboxes) {
-            group.look_again_at(idx);
-        }
+        self.touch(snapshot.group);
+        self.with_step(snapshot.group, now_ms, out, |group, step| group.learn(snapshot, step));
     }
 
     fn take_effect(&mut self, effect: &Effect, now_ms: u64, out: &mut Vec<Output>) {
@@ -210,9 +231,11 @@ impl Dispatcher {
                     }
                 }
             }
-            Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms),
-            Effect::LanesMoved { group, lanes } => {
-                self.touch(*group).lanes_moved(lanes, now_ms);
+            Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms, out),
+            Effect::LanesMoved { group, lanes, members } => {
+                self.with_step(*group, now_ms, out, |group, step| {
+                    group.lanes_moved(lanes, members, step);
+                });
             }
             &Effect::Settled { group, topic, range, dead } => {
                 let end = range.start.plus(range.len.into());
@@ -244,23 +267,22 @@ impl Dispatcher {
 
     /// The group, which gets its turn at the end of the step.
     fn touch(&mut self, group: GroupId) -> &mut Group {
-        let node = self.node;
-        let found = self.groups.entry(group).or_insert_with(|| Group::new(group, node));
+        let found = self.groups.entry(group).or_insert_with(|| Group::new(group));
         mark(&mut self.dirty, found);
         found
     }
 
-    fn with_step(
+    fn with_step<R>(
         &mut self,
         group: GroupId,
         now_ms: u64,
         out: &mut Vec<Output>,
-        then: impl FnOnce(&mut Group, &mut Step<'_>),
-    ) {
+        then: impl FnOnce(&mut Group, &mut Step<'_>) -> R,
+    ) -> R {
         self.touch(group);
-        let Self { groups, proposals, batches, is_leading, .. } = self;
+        let Self { groups, proposals, batches, sessions, .. } = self;
         let found = groups.get_mut(&group).expect("just touched");
-        then(found, &mut Step { now_ms, is_leading: *is_leading, proposals, batches, out });
+        then(found, &mut Step { now_ms, proposals, batches, sessions, out })
     }
 
     /// Gives each group its turn that something happened to, or that asked to be woken.

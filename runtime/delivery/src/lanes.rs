@@ -1,125 +1,137 @@
-//! Which lane of a group is open in this process, and which worker works it.
+//! Which lane of a group may be handed out, to whose workers, and which worker works it.
 //!
 //! ```text
-//!   wanted ─▶ ready ring ─▶ lent to one worker, for one batch ─▶ all its events came back: free
+//!   wanted ─▶ ready ring of its owner ─▶ lent to one worker ─▶ all its events came back: free
 //! ```
 //!
-//! Invariants: a lane is lent to at most one worker at a time, and only while this node owns it. A
-//! lane is lent for one batch, so two events of one key are never out in two batches, and order per
-//! key needs no table of keys on the way of an event that succeeds.
+//! Invariants: a lane is lent to at most one worker at a time, whoever owns it meanwhile, and it is
+//! lent anew only to a worker of its owner. A lane is lent for one batch, so two events of one key are
+//! never out in two batches, and order per key needs no table of keys on the way of an event that
+//! succeeds. (What a member still held when it resumed may have come in several batches; they are of
+//! one worker, which ends them in their order.)
 
 use std::collections::VecDeque;
 
-use tidings_types::effect::LaneOwner;
-use tidings_types::id::{NodeId, WorkerId};
+use tidings_types::id::WorkerId;
 use tidings_types::limits::LANES;
 use tidings_types::offset::{Lane, LaneEpoch};
 
-/// All lanes of one group, as this process sees them.
+/// A member of the group, by its place in the caller's list.
+pub type Owner = u32;
+
+/// A worker of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The member.
+    pub owner: Owner,
+    /// The worker.
+    pub worker: WorkerId,
+}
+
+/// All lanes of one group.
 #[derive(Debug)]
 pub struct Lanes {
-    node: NodeId,
     slots: Vec<Slot>,
-    /// Lanes that have something to hand out, in the order in which they said so.
-    ready: VecDeque<Lane>,
+    /// By owner: its lanes that have something to hand out, in the order in which they said so. A
+    /// lane that has left since is passed over.
+    ready: Vec<VecDeque<Lane>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    owner: Option<NodeId>,
+    owner: Option<Owner>,
     epoch: LaneEpoch,
-    /// The epoch since which this node has owned it without a break.
-    ours_since: LaneEpoch,
     lent: Option<Lent>,
     is_ready: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Lent {
-    worker: WorkerId,
+    to: Place,
     n_events: usize,
 }
 
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { slots: vec![Slot::default(); LANES], ready: Vec::new() }
+    }
+}
+
 impl Lanes {
-    /// Lanes without an owner, seen from `node`.
-    pub fn new(node: NodeId) -> Self {
-        Self { node, slots: vec![Slot::default(); LANES], ready: VecDeque::new() }
-    }
-
-    /// Lanes have moved. Those that are ours must be [wanted](Self::want) again by the caller.
-    pub fn moved(&mut self, owners: &[LaneOwner]) {
-        for (slot, owner) in self.slots.iter_mut().zip(owners) {
-            let was_ours = slot.owner == Some(self.node);
-            if slot.epoch == owner.epoch && slot.owner == owner.owner {
-                continue;
-            }
-            // An owner that is ours twice in a row was not somebody else's between: each move is
-            // told. It was perhaps while we did not lead; then `interrupted` has said so.
-            if !was_ours || owner.owner != Some(self.node) {
-                slot.ours_since = owner.epoch;
-            }
-            slot.owner = owner.owner;
-            slot.epoch = owner.epoch;
-        }
-    }
-
-    /// Moves were perhaps missed: what a lane's next epoch brings counts as a fresh start.
-    pub fn interrupted(&mut self) {
-        for slot in &mut self.slots {
-            slot.owner = None;
-        }
-    }
-
-    /// The epoch that an outcome must name now; `None` if the lane left us since `delivered`.
-    pub fn epoch_for(&self, lane: Lane, delivered: LaneEpoch) -> Option<LaneEpoch> {
-        let slot = self.slot(lane);
-        let is_ours = slot.owner == Some(self.node) && slot.ours_since <= delivered;
-        is_ours.then_some(slot.epoch)
-    }
-
-    /// The lane has something to hand out. It is offered once it is free and ours.
-    pub fn want(&mut self, lane: Lane) {
-        let node = self.node;
-        let slot = self.slot_mut(lane);
-        if !slot.is_ready && slot.lent.is_none() && slot.owner == Some(node) {
-            slot.is_ready = true;
-            self.ready.push_back(lane);
-        }
-    }
-
-    /// The lane whose turn it is, with its epoch. It leaves the ring.
-    pub fn next_ready(&mut self) -> Option<(Lane, LaneEpoch)> {
-        loop {
-            let lane = self.ready.pop_front()?;
-            let node = self.node;
-            let slot = self.slot_mut(lane);
+    /// Lanes have moved. They must be [wanted](Self::want) again by the caller.
+    pub fn moved(&mut self, owners: impl Iterator<Item = (Option<Owner>, LaneEpoch)>) {
+        for (slot, (owner, epoch)) in self.slots.iter_mut().zip(owners) {
+            slot.owner = owner;
+            slot.epoch = epoch;
             slot.is_ready = false;
-            assert!(slot.lent.is_none(), "a lane that is lent is not in the ring");
-            if slot.owner == Some(node) {
+        }
+        self.ready.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// Whether an outcome of this epoch comes from the one who owns the lane now.
+    pub fn is_current(&self, lane: Lane, epoch: LaneEpoch) -> bool {
+        self.slot(lane).epoch == epoch
+    }
+
+    /// The lane has something to hand out. It is offered to its owner once it is free.
+    pub fn want(&mut self, lane: Lane) {
+        let slot = self.slot_mut(lane);
+        let Some(owner) = slot.owner.filter(|_| !slot.is_ready && slot.lent.is_none()) else {
+            return;
+        };
+        slot.is_ready = true;
+        let ring = owner as usize;
+        if self.ready.len() <= ring {
+            self.ready.resize_with(ring + 1, VecDeque::new);
+        }
+        self.ready.get_mut(ring).expect("just made").push_back(lane);
+    }
+
+    /// The lane of this owner whose turn it is, with its epoch. It leaves the ring.
+    pub fn next_ready(&mut self, owner: Owner) -> Option<(Lane, LaneEpoch)> {
+        loop {
+            let lane = self.ready.get_mut(owner as usize)?.pop_front()?;
+            let slot = self.slot_mut(lane);
+            if slot.owner == Some(owner) && std::mem::take(&mut slot.is_ready) {
+                assert!(slot.lent.is_none(), "a lane that is lent is not ready");
                 return Some((lane, slot.epoch));
             }
         }
     }
 
-    /// Some lane may have something to hand out.
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Some lane of this owner may have something to hand out.
+    pub fn has_ready(&self, owner: Owner) -> bool {
+        self.ready.get(owner as usize).is_some_and(|ring| !ring.is_empty())
     }
 
     /// So many events of the lane go to the worker.
-    pub fn lend(&mut self, lane: Lane, worker: WorkerId, n_events: usize) {
+    pub fn lend(&mut self, lane: Lane, to: Place, n_events: usize) {
         assert!(0 < n_events, "a lane is lent for its events");
         let slot = self.slot_mut(lane);
         assert!(slot.lent.is_none(), "one worker at a time works a lane");
-        assert!(!slot.is_ready, "a lane that is lent is not in the ring");
-        slot.lent = Some(Lent { worker, n_events });
+        assert!(!slot.is_ready, "a lane that is lent is not ready");
+        slot.lent = Some(Lent { to, n_events });
+    }
+
+    /// Whether one more event of the lane may be found at this worker.
+    pub fn can_be_at(&self, lane: Lane, place: Place) -> bool {
+        self.slot(lane).lent.is_none_or(|lent| lent.to == place)
+    }
+
+    /// One event of the lane was found at the worker, which is handing it out after the fact.
+    pub fn found_at(&mut self, lane: Lane, place: Place) {
+        let slot = self.slot_mut(lane);
+        slot.is_ready = false;
+        let lent = slot.lent.get_or_insert(Lent { to: place, n_events: 0 });
+        assert_eq!(lent.to, place, "one worker at a time works a lane");
+        lent.n_events += 1;
     }
 
     /// One event of the lane came back. Says whether the lane is free now.
-    pub fn give_back(&mut self, lane: Lane, worker: WorkerId) -> bool {
+    pub fn give_back(&mut self, lane: Lane, from: Place) -> bool {
         let slot = self.slot_mut(lane);
         let lent = slot.lent.as_mut().expect("what comes back was lent");
-        assert_eq!(lent.worker, worker, "what comes back was lent to the worker");
+        assert_eq!(lent.to, from, "what comes back was lent to the worker");
         lent.n_events -= 1;
         if lent.n_events == 0 {
             slot.lent = None;
@@ -140,55 +152,60 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    const OURS: NodeId = NodeId::new(1);
-    const ANN: WorkerId = WorkerId::new(1);
+    const OURS: Owner = 0;
+    const OTHER: Owner = 1;
+    const ANN: Place = Place { owner: OURS, worker: WorkerId::new(1) };
+    const BEN: Place = Place { owner: OTHER, worker: WorkerId::new(1) };
 
-    fn all_owned_by(node: NodeId, epoch: u32) -> Vec<LaneOwner> {
-        vec![LaneOwner { owner: Some(node), epoch: LaneEpoch::new(epoch) }; LANES]
+    fn move_all(lanes: &mut Lanes, owner: Owner, epoch: u32) {
+        lanes.moved((0..LANES).map(|_| (Some(owner), LaneEpoch::new(epoch))));
     }
 
-    /// A lane must be offered only while it is ours, wanted and free. We lend it, want it while it
-    /// is lent, and let it move away while it stands in the ring.
+    /// A lane must be offered only when it is owned, wanted and free, and only to its owner. We lend
+    /// it, want it while it is lent, and let it move away while it stands in the ring.
     #[test]
-    fn lane_is_offered_when_ours_wanted_and_free() {
+    fn lane_is_offered_when_owned_wanted_and_free() {
         let lane = Lane::of(0);
-        let mut lanes = Lanes::new(OURS);
+        let mut lanes = Lanes::default();
         lanes.want(lane);
-        assert_eq!(lanes.next_ready(), None);
-        lanes.moved(&all_owned_by(OURS, 1));
+        assert_eq!(lanes.next_ready(OURS), None);
+        move_all(&mut lanes, OURS, 1);
         lanes.want(lane);
         lanes.want(lane);
-        assert_eq!(lanes.next_ready(), Some((lane, LaneEpoch::new(1))));
-        assert_eq!(lanes.next_ready(), None);
+        assert_eq!(lanes.next_ready(OTHER), None);
+        assert_eq!(lanes.next_ready(OURS), Some((lane, LaneEpoch::new(1))));
+        assert_eq!(lanes.next_ready(OURS), None);
 
         lanes.lend(lane, ANN, 2);
         lanes.want(lane);
-        assert!(!lanes.has_ready());
+        assert!(!lanes.has_ready(OURS));
         assert!(!lanes.give_back(lane, ANN));
         assert!(lanes.give_back(lane, ANN));
         lanes.want(lane);
-        lanes.moved(&all_owned_by(NodeId::new(2), 2));
-        assert_eq!(lanes.next_ready(), None);
+        move_all(&mut lanes, OTHER, 2);
+        assert_eq!(lanes.next_ready(OURS), None);
     }
 
-    /// An outcome must count under the newest epoch as long as its lane was ours without a break,
-    /// and not at all after one.
+    /// A lane that moves while it is lent must stay with its worker until all has come back: two
+    /// living members would work one key. We move it, want it, and find more of it there.
     #[test]
-    fn epochs_fence_what_was_handed_out_before_a_break() {
+    fn lane_that_moves_stays_lent() {
         let lane = Lane::of(0);
-        let (one, two) = (LaneEpoch::new(1), LaneEpoch::new(2));
-        let mut lanes = Lanes::new(OURS);
-        lanes.moved(&all_owned_by(OURS, 1));
-        lanes.moved(&all_owned_by(OURS, 2));
-        assert_eq!(lanes.epoch_for(lane, one), Some(two));
-        // Leading anew without a move between changes nothing; with one, nobody knows whose.
-        lanes.interrupted();
-        lanes.moved(&all_owned_by(OURS, 2));
-        assert_eq!(lanes.epoch_for(lane, two), Some(two));
-        assert_eq!(lanes.epoch_for(lane, one), None);
-        lanes.moved(&all_owned_by(NodeId::new(2), 3));
-        assert_eq!(lanes.epoch_for(lane, two), None);
-        lanes.moved(&all_owned_by(OURS, 4));
-        assert_eq!(lanes.epoch_for(lane, two), None);
+        let mut lanes = Lanes::default();
+        move_all(&mut lanes, OURS, 1);
+        lanes.want(lane);
+        assert!(lanes.can_be_at(lane, ANN));
+        lanes.found_at(lane, ANN);
+        lanes.found_at(lane, ANN);
+        assert_eq!(lanes.next_ready(OURS), None);
+        move_all(&mut lanes, OTHER, 2);
+        lanes.want(lane);
+        assert_eq!(lanes.next_ready(OTHER), None);
+        assert!(lanes.can_be_at(lane, ANN) && !lanes.can_be_at(lane, BEN));
+        assert!(!lanes.is_current(lane, LaneEpoch::new(1)));
+        assert!(!lanes.give_back(lane, ANN));
+        assert!(lanes.give_back(lane, ANN));
+        lanes.want(lane);
+        assert_eq!(lanes.next_ready(OTHER), Some((lane, LaneEpoch::new(2))));
     }
 }

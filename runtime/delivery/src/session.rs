@@ -16,6 +16,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tidings_types::id::TopicId;
 use tidings_types::layout::acks::FailureClass;
 use tidings_types::layout::command::DeadReason;
@@ -23,8 +24,11 @@ use tidings_types::layout::records::Event;
 use tidings_types::limits::{DELIVERY_EVENTS_MAX, REPORT_AFTER};
 use tidings_types::offset::{LaneEpoch, Offset};
 
-/// Names a batch that the dispatcher handed to a worker; never given twice by one dispatcher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names a batch that a dispatcher handed to a worker; never given to one member twice while it
+/// remembers the first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BatchId(u64);
 
 impl BatchId {
@@ -40,7 +44,7 @@ impl BatchId {
 }
 
 /// One event on its way to a handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The event's topic.
     pub topic: TopicId,
@@ -55,7 +59,7 @@ pub struct Delivery {
 }
 
 /// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It succeeded.
     Done,
@@ -92,7 +96,7 @@ impl Verdict {
 }
 
 /// The verdict on one delivered event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The event's topic.
     pub topic: TopicId,
@@ -109,7 +113,7 @@ pub struct Outcome {
 }
 
 /// Outcomes of one batch, on their way to the dispatcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The batch.
     pub batch: BatchId,
@@ -151,6 +155,8 @@ struct Batch {
     id: BatchId,
     /// What has not started.
     rest: VecDeque<Delivery>,
+    /// Nothing more of it starts.
+    is_recalled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +179,8 @@ impl Session {
     pub fn deliver(&mut self, batch: BatchId, deliveries: Vec<Delivery>) {
         assert!(!deliveries.is_empty(), "a batch has an event");
         assert!(deliveries.len() <= DELIVERY_EVENTS_MAX, "the dispatcher bounds batches");
-        self.batches.push_back(Batch { id: batch, rest: deliveries.into() });
+        let is_recalled = false;
+        self.batches.push_back(Batch { id: batch, rest: deliveries.into(), is_recalled });
     }
 
     /// Starts the next event of the first batch; `None` when none of it is left.
@@ -186,7 +193,8 @@ impl Session {
         self.began.get_or_insert(Began { at: now, reported_at: now });
         // Outcomes keep the order of delivery: nothing is passed over while something runs.
         while let Some(next) = batch.rest.front() {
-            if !self.is_closed && !self.failed_keys.contains(&next.event.key_hash) {
+            let starts = !self.is_closed && !batch.is_recalled;
+            if starts && !self.failed_keys.contains(&next.event.key_hash) {
                 break;
             }
             if !self.running.is_empty() {
@@ -202,9 +210,10 @@ impl Session {
 
     /// What [`start_next`](Self::start_next) would start.
     pub fn peek(&self) -> Option<&Delivery> {
-        let starts =
-            |next: &&Delivery| !self.is_closed && !self.failed_keys.contains(&next.event.key_hash);
-        let rest = &self.batches.front()?.rest;
+        let batch = self.batches.front()?;
+        let is_open = !self.is_closed && !batch.is_recalled;
+        let starts = |next: &&Delivery| is_open && !self.failed_keys.contains(&next.event.key_hash);
+        let rest = &batch.rest;
         if self.running.is_empty() {
             return rest.iter().find(starts);
         }
@@ -261,6 +270,14 @@ impl Session {
     /// Starts nothing more: what has not started comes back unstarted, as the worker reaches it.
     pub fn close(&mut self) {
         self.is_closed = true;
+    }
+
+    /// Starts nothing more of a batch: what of it has not started comes back unstarted, as the
+    /// worker reaches it. The worker must be nudged. Nothing happens if the batch is not here.
+    pub fn recall(&mut self, batch: BatchId) {
+        if let Some(found) = self.batches.iter_mut().find(|found| found.id == batch) {
+            found.is_recalled = true;
+        }
     }
 
     /// It holds nothing.

@@ -1,5 +1,6 @@
 //! The clocks that stand behind the seam: the machine's, and the paused one of tests.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tidings_types::seam::Clock;
@@ -28,10 +29,12 @@ fn elapsed(clock: rustix::time::ClockId) -> Duration {
     Duration::new(seconds, nanoseconds)
 }
 
-/// Follows the runtime's clock, which a test may pause; wall time begins at a fixed moment.
-#[derive(Clone, Copy, Debug)]
+/// Follows the runtime's clock, which a test may pause; wall time begins at a fixed moment, and a
+/// test may turn it.
+#[derive(Debug)]
 pub struct RuntimeClock {
     origin: Instant,
+    turned_ms: AtomicI64,
 }
 
 /// Where the wall time of a [`RuntimeClock`] begins: 2026-01-01, in milliseconds since 1970.
@@ -40,7 +43,12 @@ const WALL_ORIGIN_MS: u64 = 1_767_225_600_000;
 impl RuntimeClock {
     /// Begins now.
     pub fn start() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), turned_ms: AtomicI64::new(0) }
+    }
+
+    /// Turns wall time by so much, as a person or a time server would; monotonic time goes on.
+    pub fn turn_wall(&self, by_ms: i64) {
+        self.turned_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
 
@@ -50,6 +58,8 @@ impl Clock for RuntimeClock {
     }
 
     fn wall_ms(&self) -> u64 {
-        WALL_ORIGIN_MS + u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX / 2)
+        let elapsed_ms = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX / 2);
+        let turned_ms = self.turned_ms.load(Ordering::Relaxed);
+        (WALL_ORIGIN_MS + elapsed_ms).saturating_add_signed(turned_ms)
     }
 }

@@ -1,6 +1,7 @@
 //! The dispatcher actor: takes committed events to workers and their outcomes to the log.
 //!
-//! - Owns: what is out and what waits, for every group that has workers in this process.
+//! - Owns: what is out and what waits, for every group that has workers in this process; and this
+//!   process's side of it, its member, which is on the line with the leader in here.
 //! - Hears from: the replica; supervisors and workers, whose windows bound what they report; the
 //!   blocking pool, with what it read; its own timer.
 //! - Supervised by: the node, which ends with it.
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tidings_delivery::dispatcher::{Dispatcher as Core, Input, Output, Pause, ReadResult, Story};
+use tidings_delivery::member::{self, Member};
 use tidings_delivery::session::{Outcome, Verdict};
 use tidings_log::{Block, Reader, TailRead};
 use tidings_replica::Proposal;
 use tidings_types::effect::Effect;
-use tidings_types::id::{GroupId, TopicId, WorkerId};
+use tidings_types::id::{GroupId, NodeId, TopicId, WorkerId};
 use tidings_types::limits::GROUP_HELD_EVENTS_MAX;
 use tidings_types::offset::Offset;
 use tidings_types::seam::Clock;
@@ -46,6 +48,7 @@ pub(crate) struct Dispatcher {
     pub(crate) names: GroupNames,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wires: Arc<Wires>,
+    pub(crate) node: NodeId,
     pub(crate) core: Handle,
     /// Where time is paused a disk read must complete inline.
     pub(crate) reads_inline: bool,
@@ -54,6 +57,8 @@ pub(crate) struct Dispatcher {
 pub(crate) struct State {
     core: Core,
     outputs: Vec<Output>,
+    member: Member,
+    member_outputs: Vec<member::Output>,
     seats: BTreeMap<(GroupId, WorkerId), Arc<Seat>>,
     /// Groups that this process has ever served.
     served: BTreeSet<GroupId>,
@@ -64,16 +69,18 @@ pub(crate) struct State {
 impl Actor for Dispatcher {
     type Msg = ToDispatcher;
     type State = State;
-    type Arguments = Core;
+    type Arguments = (Core, Member);
 
     async fn pre_start(
         &self,
         _: ActorRef<ToDispatcher>,
-        core: Core,
+        (core, member): (Core, Member),
     ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             core,
             outputs: Vec::new(),
+            member,
+            member_outputs: Vec::new(),
             seats: BTreeMap::new(),
             served: BTreeSet::new(),
             timer: Timer::default(),
@@ -88,9 +95,9 @@ impl Actor for Dispatcher {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         whole("dispatcher", || {
-            self.take(msg, state);
+            self.take(&myself, msg, state);
             self.carry_out(&myself, state);
-            if !state.drain_ports.is_empty() && state.is_idle() {
+            if !state.drain_ports.is_empty() && state.member.is_idle() {
                 state.drain_ports.drain(..).for_each(|port| answer(port, ()));
             }
         });
@@ -98,44 +105,40 @@ impl Actor for Dispatcher {
     }
 }
 
-impl State {
-    /// Nothing is at a worker, and every outcome is in the log.
-    fn is_idle(&self) -> bool {
-        self.served.iter().all(|&group| {
-            let group = self.core.observe(group).unwrap_or_default();
-            group.n_out == 0 && group.n_uncommitted == 0
-        })
-    }
-}
-
 impl Dispatcher {
-    fn take(&self, msg: ToDispatcher, state: &mut State) {
+    fn take(&self, myself: &ActorRef<ToDispatcher>, msg: ToDispatcher, state: &mut State) {
         match msg {
             ToDispatcher::RoleChanged { groups: Some(groups) } => {
                 groups.iter().for_each(|group| self.names.insert(group.group, &group.name));
                 self.step(state, Input::Lead(groups));
+                // The member is not on the line yet, so what the core asks of it may go astray.
+                self.carry_out(myself, state);
+                self.step_member(state, member::Input::LinkUp);
             }
-            ToDispatcher::RoleChanged { groups: None } => self.step(state, Input::Follow),
+            ToDispatcher::RoleChanged { groups: None } => {
+                self.step(state, Input::Follow);
+                self.step_member(state, member::Input::LinkDown);
+            }
             ToDispatcher::Effects(effects) => {
                 self.note(&effects);
                 self.step(state, Input::Effects(&effects));
             }
             ToDispatcher::ServiceUp { group, n_workers } => {
                 state.served.insert(group);
-                self.step(state, Input::ServiceUp { group, n_workers });
+                self.step_member(state, member::Input::ServiceUp { group, n_workers });
             }
             ToDispatcher::WorkerUp { group, worker, seat } => {
                 state.seats.insert((group, worker), seat);
-                self.step(state, Input::WorkerUp { group, worker });
+                self.step_member(state, member::Input::WorkerUp { group, worker });
             }
             ToDispatcher::WorkerDown { group, worker } => {
-                self.step(state, Input::WorkerDown { group, worker });
+                self.step_member(state, member::Input::WorkerDown { group, worker });
             }
             ToDispatcher::ServiceDraining { group } => {
-                self.step(state, Input::ServiceDraining { group })
+                self.step_member(state, member::Input::ServiceDraining { group });
             }
             ToDispatcher::Report { group, worker, report } => {
-                self.step(state, Input::Report { group, worker, report });
+                self.step_member(state, member::Input::Report { group, worker, report });
             }
             ToDispatcher::ReadDone { group, topic, result } => {
                 self.step(state, Input::ReadDone { group, topic, result });
@@ -144,7 +147,7 @@ impl Dispatcher {
             ToDispatcher::Lost { token } => self.step(state, Input::Lost { token }),
             ToDispatcher::Drain(port) => {
                 for group in state.served.clone() {
-                    self.step(state, Input::ServiceDraining { group });
+                    self.step_member(state, member::Input::ServiceDraining { group });
                 }
                 state.drain_ports.push(port);
             }
@@ -163,17 +166,23 @@ impl Dispatcher {
         state.core.step(self.now(), input, &mut state.outputs);
     }
 
+    fn step_member(&self, state: &mut State, input: member::Input) {
+        state.member.step(self.clock.now(), input, &mut state.member_outputs);
+    }
+
     fn carry_out(&self, myself: &ActorRef<ToDispatcher>, state: &mut State) {
         let mut proposals = Vec::new();
-        // What is read from memory leads to further outputs, so this goes on until none is left.
-        while !state.outputs.is_empty() {
+        // What is read from memory leads to further outputs, and what is told to further words, so
+        // this goes on until none is left.
+        while !state.outputs.is_empty() || !state.member_outputs.is_empty() {
+            self.carry_out_for_member(state);
             for output in std::mem::take(&mut state.outputs) {
                 match output {
-                    Output::Deliver { group, worker, batch, deliveries } => {
-                        if let Some(seat) = state.seats.get(&(group, worker)) {
-                            seat.post(batch, deliveries);
-                        }
+                    Output::Tell { session, message, .. } => {
+                        self.step_member(state, member::Input::FromLeader { session, message });
                     }
+                    Output::Refused { why, .. } => unreachable!("our own member says: {why}"),
+                    Output::Pinged { .. } => unreachable!("a lone node's member sends no pings"),
                     Output::Read { group, topic, from, max_bytes } => {
                         self.read(myself, state, Read { group, topic, from, max_bytes });
                     }
@@ -190,6 +199,32 @@ impl Dispatcher {
         }
         if !proposals.is_empty() {
             self.wires.to_replica(ToReplica::Propose(proposals));
+        }
+    }
+
+    /// What the member says goes to the core, and what it was handed to its workers.
+    fn carry_out_for_member(&self, state: &mut State) {
+        for output in std::mem::take(&mut state.member_outputs) {
+            match output {
+                member::Output::Send { session, message } => {
+                    let member = self.node;
+                    self.step(state, Input::Heard { member, session, message });
+                }
+                member::Output::Deliver { group, worker, batch, deliveries } => {
+                    if let Some(seat) = state.seats.get(&(group, worker)) {
+                        seat.post(batch, deliveries);
+                    }
+                }
+                member::Output::Recall { group, worker, batch } => {
+                    if let Some(seat) = state.seats.get(&(group, worker)) {
+                        seat.recall(batch);
+                    }
+                }
+                member::Output::Removed { group } => {
+                    warn!(group = self.names.of(group), "this process was taken out of its group");
+                }
+                member::Output::WakeAt(_) => unreachable!("a lone node's member sends no pings"),
+            }
         }
     }
 
@@ -228,7 +263,7 @@ impl Dispatcher {
 
     fn tell(&self, story: &Story) {
         match story {
-            Story::Outcomes { group, worker, outcomes } => {
+            Story::Outcomes { group, worker, outcomes, .. } => {
                 self.remember(*group, *worker, outcomes);
                 self.count(*group, outcomes);
             }

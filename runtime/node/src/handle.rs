@@ -181,7 +181,7 @@ impl NodeHandle {
     }
 
     /// Looks at the replica's core, between two of its steps.
-    async fn inspect<T: Send + 'static>(
+    pub(crate) async fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Core) -> T + Send + 'static,
     ) -> Result<T, CallError> {

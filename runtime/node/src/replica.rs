@@ -161,8 +161,8 @@ impl Replica {
                     let groups = is_leader.then_some(groups);
                     self.wires.to_dispatcher(ToDispatcher::RoleChanged { groups });
                 }
-                Output::Checkpoint { index, term, membership, state, local } => {
-                    let checkpoint = Pending { index, term, membership, state, local };
+                Output::Checkpoint { index, term, membership, state, local, keep } => {
+                    let checkpoint = Pending { index, term, membership, state, local, keep };
                     self.write_checkpoint(myself, checkpoint);
                 }
                 Output::Damaged(damage) => {
@@ -171,6 +171,13 @@ impl Replica {
                 }
                 // A lone node has no peers, none that lags either; links come with them.
                 Output::Fetch { first, .. } => warn!(%first, "nobody is there to be sent entries"),
+                Output::ReadCheckpoint { index, .. } => {
+                    warn!(%index, "nobody is there to be sent a snapshot");
+                }
+                Output::Install { checkpoint } => {
+                    warn!(index = %checkpoint.index, "nobody is there to send a snapshot");
+                }
+                Output::Restored { ts_ms, .. } => warn!(ts_ms, "nobody is there to restore from"),
                 Output::Send { to, .. } => warn!(%to, "a message to a peer has no link"),
             }
         }
@@ -221,8 +228,8 @@ impl Replica {
     fn write_checkpoint(&self, myself: &ActorRef<ToReplica>, pending: Pending) {
         let (disk, myself) = (Arc::clone(&self.disk), myself.clone());
         self.core.spawn_blocking(move || {
-            let index = pending.index;
-            match checkpoint::write(&*disk, &pending.encode()) {
+            let (index, keep) = (pending.index, pending.keep);
+            match checkpoint::write_keeping(&*disk, &pending.encode(), keep) {
                 // It fails if the node has ended; the checkpoint is found at the next start.
                 Ok(()) => drop(myself.cast(ToReplica::CheckpointWritten { index })),
                 Err(error) => {
@@ -241,11 +248,12 @@ struct Pending {
     membership: Vec<u8>,
     state: StateMachine,
     local: Vec<u8>,
+    keep: LogIndex,
 }
 
 impl Pending {
     fn encode(self) -> Checkpoint {
-        let Self { index, term, membership, state, local } = self;
+        let Self { index, term, membership, state, local, .. } = self;
         Checkpoint { index, term, membership, state: state.encode(), local }
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! Invariant: a batch is posted to a worker whose end nobody has noticed yet, and is given back at
 //! that end; or it is dropped, and the dispatcher takes it back with the news of the worker's end,
-//! which is on its way. One lock over all fields makes it hold. Each life has a seat of its own: in
-//! one that is taken again, a batch could go to the new worker and be taken back all the same.
+//! which is on its way. The shared part, one lock over all of it, is [`sync::Seat`] with its model.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use ractor::ActorRef;
 use tidings_delivery::session::{BatchId, Delivery, Report, Session, Verdict};
 use tidings_types::layout::acks::FailureClass;
+use tidings_types::sync;
 
 /// All that a worker ever hears: there is work in its seat.
 #[derive(Debug)]
@@ -19,58 +18,45 @@ pub(crate) struct Nudge;
 /// See the module's description.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    /// A plain mutex: held for a few moves, never while a handler runs, never over an await.
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    actor: Option<ActorRef<Nudge>>,
-    is_vacated: bool,
-    session: Session,
-    has_timed_out: bool,
+    shared: sync::Seat<ActorRef<Nudge>, Session>,
 }
 
 impl Seat {
     pub(crate) fn new() -> Self {
-        let inner = Inner {
-            actor: None,
-            is_vacated: false,
-            session: Session::default(),
-            has_timed_out: false,
-        };
-        Self { inner: Mutex::new(inner) }
+        Self { shared: sync::Seat::new(Session::default()) }
     }
 
     /// Hands a batch over and nudges the worker.
     pub(crate) fn post(&self, batch: BatchId, deliveries: Vec<Delivery>) {
-        let mut inner = self.lock();
-        let Some(actor) = inner.actor.clone() else { return };
-        inner.session.deliver(batch, deliveries);
-        drop(inner);
+        let actor = self.shared.post(|session| session.deliver(batch, deliveries));
         // It fails if the worker has just died: then the batch is given back like the rest.
-        let _ = actor.cast(Nudge);
+        let _ = actor.map(|actor| actor.cast(Nudge));
+    }
+
+    /// Lets the worker start nothing more of a batch; what has not started comes back.
+    pub(crate) fn recall(&self, batch: BatchId) {
+        let actor = self.shared.post(|session| session.recall(batch));
+        // As in `post`.
+        let _ = actor.map(|actor| actor.cast(Nudge));
     }
 
     /// Lets the worker record what it does.
     pub(crate) fn session<R>(&self, change: impl FnOnce(&mut Session) -> R) -> R {
-        change(&mut self.lock().session)
+        self.shared.record(change)
     }
 
     /// The running event exceeded its deadline; the worker is about to end for it.
     pub(crate) fn time_out(&self) {
-        self.lock().has_timed_out = true;
+        self.shared.time_out();
     }
 
     pub(crate) fn actor(&self) -> Option<ActorRef<Nudge>> {
-        self.lock().actor.clone()
+        self.shared.address()
     }
 
     /// The worker begins.
     pub(crate) fn occupy(&self, actor: ActorRef<Nudge>) {
-        let mut inner = self.lock();
-        assert!(!inner.is_vacated, "each life has a seat of its own");
-        inner.actor = Some(actor);
+        self.shared.occupy(actor);
     }
 
     /// The worker has ended: gives back all that it held, and blames the running event only.
@@ -79,24 +65,19 @@ impl Seat {
         now: Duration,
         blame: impl Fn(&Delivery, FailureClass) -> Verdict,
     ) -> Vacated {
-        let mut inner = self.lock();
-        inner.actor = None;
-        inner.is_vacated = true;
-        let class = match inner.has_timed_out {
-            true => FailureClass::Timeout,
-            false => FailureClass::Panic,
-        };
         let mut culprit = None;
-        let blame = |delivery: &Delivery| {
-            culprit.get_or_insert_with(|| delivery.clone());
-            blame(delivery, class)
-        };
-        let reports = inner.session.crash(blame, now);
+        let reports = self.shared.vacate(|session, has_timed_out| {
+            let class = match has_timed_out {
+                true => FailureClass::Timeout,
+                false => FailureClass::Panic,
+            };
+            let blame = |delivery: &Delivery| {
+                culprit.get_or_insert_with(|| delivery.clone());
+                blame(delivery, class)
+            };
+            session.crash(blame, now)
+        });
         Vacated { culprit, reports }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("an invariant broke under this lock: the service must not go on")
     }
 }
 

@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use tidings_log::{Disk, Identity, MemoryDisk, Opened, Options as LogOptions};
 use tidings_replica::{Now, Options as ReplicaOptions, Pace, Replica as ReplicaCore, Stored};
+use tidings_types::effect::Answer;
 use tidings_types::id::{ClusterId, Incarnation, NodeId};
+use tidings_types::layout::command::Command;
+use tidings_types::offset::LogIndex;
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
 
 use crate::clock::RuntimeClock;
+use crate::error::CommandError;
 use crate::handle::NodeHandle;
 use crate::node::{StartError, check_services};
 use crate::replica::Begin;
@@ -25,12 +29,16 @@ use crate::writing::Writing;
 /// Size of a segment in memory: small, so that tests cross segments.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
+/// The disk of a node in memory.
+pub type TestDisk = MemoryDisk;
+
 /// A node in memory. Its disk outlives it, so a test can start another one on it.
 pub struct TestCore {
     /// The way in.
     pub handle: NodeHandle,
     /// Its disk.
     pub disk: Arc<MemoryDisk>,
+    clock: Arc<RuntimeClock>,
     wired: Wired,
     data: PathBuf,
 }
@@ -64,7 +72,7 @@ impl TestCore {
     ) -> Result<Self, StartError> {
         let (node, data) = (NodeId::new(1), data.into());
         check_services(&services, node)?;
-        let clock = RuntimeClock::start();
+        let clock = Arc::new(RuntimeClock::start());
         let cluster = ClusterId::new([1; 16]);
         let fresh = Identity { cluster, node, incarnation: Incarnation::default() };
         let shared: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&disk);
@@ -83,7 +91,7 @@ impl TestCore {
             name: node.to_string(),
             data: data.clone(),
             services,
-            clock: Arc::new(clock),
+            clock: Arc::<RuntimeClock>::clone(&clock),
             disk: shared,
             // Producers of two lives must differ, as they do on a real node.
             seed: identity.incarnation.get(),
@@ -95,7 +103,29 @@ impl TestCore {
         let wires = ground.wires();
         let writing = Writing::Inline(Box::new(writer));
         let wired = wire(ground, wires, Begin { core, outputs, writing }).await;
-        Ok(Self { handle: wired.handle.clone(), disk, wired, data })
+        Ok(Self { handle: wired.handle.clone(), disk, clock, wired, data })
+    }
+
+    /// Turns the node's wall clock by so many milliseconds; its monotonic clock goes on.
+    pub fn turn_wall_clock(&self, by_ms: i64) {
+        self.clock.turn_wall(by_ms);
+    }
+
+    /// Has a command committed and applied, also one that nobody gives by hand.
+    ///
+    /// # Errors
+    /// If the log refuses it or does not answer.
+    pub async fn command(&self, command: Command) -> Result<Answer, CommandError> {
+        self.handle.shared.commands.run(command).await
+    }
+
+    /// The entries that a purge may name, oldest first.
+    ///
+    /// # Panics
+    /// If the node does not answer.
+    pub async fn checkpoints(&self) -> Vec<LogIndex> {
+        let look = |core: &ReplicaCore| core.state().checkpoints().collect();
+        self.handle.inspect(look).await.unwrap_or_else(|error| panic!("checkpoints: {error}"))
     }
 
     /// Where its services project to.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
 use tidings_delivery::dispatcher::Dispatcher as DispatcherCore;
+use tidings_delivery::member::Member;
 use tidings_delivery::publisher::Publisher as PublisherCore;
 use tidings_log::{Disk, Identity};
 use tidings_types::event::IdMaker;
@@ -87,9 +88,11 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
     };
     let reader = begin.core.reader();
 
-    let dispatcher = DispatcherCore::new(ground.identity.node, Token::new(1));
+    // Nobody else can lead yet; with peers the member must ask for its lease.
+    let member = Member::alone(ground.identity.incarnation);
+    let cores = (DispatcherCore::new(Token::new(1)), member);
     let shell = shared.dispatcher(&ground, &wires, &begin);
-    let dispatcher = spawn(&ground.core, shell, dispatcher).await;
+    let dispatcher = spawn(&ground.core, shell, cores).await;
     let publisher = PublisherCore::new(SplitMix::new(rng.next_u64()));
     let pubsub = spawn(&ground.core, shared.pubsub(&ground, &wires), publisher).await;
     let replica = shared.replica(&ground, &wires);
@@ -198,6 +201,7 @@ impl Common {
             names: self.names.clone(),
             metrics: Arc::clone(&self.metrics),
             wires: Arc::clone(wires),
+            node: ground.identity.node,
             core: ground.core.clone(),
             reads_inline: ground.reads_inline,
         }

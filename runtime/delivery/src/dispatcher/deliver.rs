@@ -6,20 +6,24 @@
 //!
 //! [`GROUP_UNCONFIRMED_EVENTS_MAX`]: tidings_types::limits::GROUP_UNCONFIRMED_EVENTS_MAX
 
+use tidings_types::bugs::{Bug, is_planted};
 use tidings_types::effect::{Accepted, Placed};
-use tidings_types::id::TopicId;
+use tidings_types::id::{TopicId, WorkerId};
 use tidings_types::layout::records::Records;
 use tidings_types::limits::{
     DELIVERY_BYTES_MAX, GROUP_HELD_EVENTS_MAX, GROUP_WAITING_EVENTS_MAX, READ_STEP_BYTES,
 };
 
 use crate::dispatcher::group::Group;
+use crate::dispatcher::handed::InBatch;
 use crate::dispatcher::mailbox::{Fresh, Mailbox};
 use crate::dispatcher::port::{Output, Pause, ReadResult, Story};
 use crate::dispatcher::proposals::Step;
 use crate::dispatcher::queues::Which;
 use crate::dispatcher::tracked::{Arrival, Table, TrackId, Tracked};
-use crate::session::Delivery;
+use crate::lanes::{Owner, Place};
+use crate::message::ToMember;
+use crate::session::{BatchId, Delivery};
 
 /// Events that are pulled from one mailbox before the next one has its turn.
 const PULL_STEP: usize = 256;
@@ -36,7 +40,7 @@ impl Group {
     /// New events of a topic that the group reads.
     pub(super) fn accept(&mut self, accepted: &Accepted) {
         let Some(&idx) = self.mailbox_idxs.get(&accepted.placed.topic) else { return };
-        let has_room = self.is_served && self.reading.fetched_bytes < FETCHED_BYTES_MAX;
+        let has_room = self.is_open() && self.reading.fetched_bytes < FETCHED_BYTES_MAX;
         let mailbox = self.mailbox_mut(idx);
         let n_bytes = mailbox.accept(accepted, has_room);
         self.reading.fetched_bytes += n_bytes;
@@ -107,7 +111,7 @@ impl Group {
         let mut n_pulled = 0;
         while n_pulled < n_max {
             match self.mailbox_mut(idx).next_event() {
-                Ok(Some(fresh)) => self.track(idx, fresh),
+                Ok(Some(fresh)) => self.track(idx, fresh, step.now_ms),
                 Ok(None) => break,
                 Err(malformed) => {
                     self.rest(idx, malformed.to_string(), step);
@@ -121,10 +125,23 @@ impl Group {
         n_pulled
     }
 
-    fn track(&mut self, mailbox_idx: u32, fresh: Fresh) {
+    fn track(&mut self, mailbox_idx: u32, fresh: Fresh, now_ms: u64) {
         let Fresh { offset, event, attempts, retry_at_ms } = fresh;
-        let is_redriven = false;
-        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven };
+        let mailbox = self.mailbox_mut(mailbox_idx);
+        if mailbox.was_found(offset)
+            && let Some(id) = mailbox.window.get(offset)
+        {
+            return self.read_found(id, event, now_ms);
+        }
+        let arrival = Arrival {
+            key_hash: event.key_hash,
+            event: Some(event),
+            offset,
+            mailbox_idx,
+            attempts,
+            retry_at_ms,
+            is_redriven: false,
+        };
         let id = self.arrive(arrival);
         self.mailbox_mut(mailbox_idx).window.insert(offset, id);
     }
@@ -195,33 +212,63 @@ impl Group {
 
     /// Hands out what can be. Says whether anything went.
     pub(super) fn deliver(&mut self, step: &mut Step<'_>) -> bool {
+        let n_crews = self.crews.len();
+        let mut n_delivered = 0;
+        for _ in 0..n_crews {
+            let crew_idx = self.crew_idx % n_crews;
+            self.crew_idx = crew_idx + 1;
+            n_delivered += self.deliver_to_crew(crew_idx, step);
+        }
+        0 < n_delivered
+    }
+
+    fn deliver_to_crew(&mut self, crew_idx: usize, step: &mut Step<'_>) -> usize {
+        let crew = self.crews.get_mut(crew_idx).expect("just taken modulo their number");
+        if !crew.is_open() {
+            return 0;
+        }
+        let owner = Owner::try_from(crew_idx).expect("nodes are few");
         let mut n_delivered = 0;
         let mut n_without_room = 0;
-        while self.lanes.has_ready() && n_without_room < self.workers.len() {
-            let worker_idx = self.worker_idx % self.workers.len();
-            self.worker_idx = worker_idx + 1;
-            let worker = self.workers.get(worker_idx).expect("just taken modulo their number");
-            let n_confirmable = self.table.n_confirmable(self.outbox.is_full);
-            let room = worker.room().min(n_confirmable);
+        while self.lanes.has_ready(owner) {
+            let crew = self.crew_mut(owner);
+            if crew.workers.len() <= n_without_room {
+                break;
+            }
+            let worker_idx = crew.worker_idx % crew.workers.len();
+            crew.worker_idx = worker_idx + 1;
+            let worker = crew.workers.get(worker_idx).expect("just taken modulo their number");
+            let room = worker.room().min(self.table.n_confirmable(self.outbox.is_full));
             if room == 0 {
                 n_without_room += 1;
                 continue;
             }
             n_without_room = 0;
-            n_delivered += self.deliver_to(worker_idx, room, step);
+            n_delivered += self.deliver_to((owner, worker_idx), room, step);
         }
-        0 < n_delivered
+        if 0 < n_without_room && is_planted(Bug::DropOnFull) {
+            self.drop_one(owner, step.now_ms);
+        }
+        n_delivered
     }
 
-    fn deliver_to(&mut self, worker_idx: usize, room: usize, step: &mut Step<'_>) -> usize {
-        let worker = self.workers.get(worker_idx).expect("the caller has seen it").id;
+    fn deliver_to(
+        &mut self,
+        (owner, worker_idx): (Owner, usize),
+        room: usize,
+        step: &mut Step<'_>,
+    ) -> usize {
+        let worker = self.crew(owner).workers.get(worker_idx).expect("the caller has seen it");
+        let (worker, life) = (worker.id, worker.life);
         let which = if self.outbox.is_full { Which::Redriven } else { Which::All };
+        let idx = self.table.handed.next_idx();
         let mut deliveries = Vec::with_capacity(room.min(self.table.n_waiting().max(1)));
         let mut ids = Vec::with_capacity(deliveries.capacity());
+        let mut redriven = 0;
         let mut n_bytes = 0;
         let mut is_full = false;
         while !is_full && ids.len() < room {
-            let Some((lane, lane_epoch)) = self.lanes.next_ready() else { break };
+            let Some((lane, lane_epoch)) = self.lanes.next_ready(owner) else { break };
             let n_before = ids.len();
             let (table, now_ms) = (&mut self.table, step.now_ms);
             while let Some(front) = self.queues.front(lane, table, now_ms, which) {
@@ -235,11 +282,14 @@ impl Group {
                 self.queues.take(lane, front, table);
                 let tracked = table.get_mut(front.id);
                 tracked.lane_epoch = lane_epoch;
+                let place = ids.len() as u32;
+                tracked.in_batch = Some(InBatch::new(idx, place));
+                redriven |= u64::from(tracked.is_redriven) << place;
                 deliveries.push(delivery(tracked, &self.mailboxes));
-                ids.push(front.id);
+                ids.push(Some(front.id));
             }
             if n_before < ids.len() {
-                self.lanes.lend(lane, worker, ids.len() - n_before);
+                self.lanes.lend(lane, Place { owner, worker }, ids.len() - n_before);
             } else if is_full {
                 self.lanes.want(lane);
             }
@@ -247,11 +297,60 @@ impl Group {
         let n_delivered = ids.len();
         if 0 < n_delivered {
             let batch = step.batches.next();
-            let found = self.workers.get_mut(worker_idx).expect("the caller has seen it");
-            found.hand_out(batch, ids);
-            step.out.push(Output::Deliver { group: self.id, worker, batch, deliveries });
+            if is_planted(Bug::CursorBeforeEffect) {
+                ids.iter().flatten().for_each(|&id| self.ack_early(id));
+            }
+            self.hand_out((owner, worker), (batch, 0), ids, 0);
+            let group = self.id;
+            let message = ToMember::Deliver { group, worker, life, batch, deliveries, redriven };
+            self.tell(owner, message, step);
         }
         n_delivered
+    }
+
+    /// The events of a batch are at a worker, but for those in front that have come back already.
+    /// Nobody waits for what becomes of those that are closed.
+    pub(super) fn hand_out(
+        &mut self,
+        (owner, worker): (Owner, WorkerId),
+        (batch, closed): (BatchId, u64),
+        ids: Vec<Option<TrackId>>,
+        n_ended: usize,
+    ) {
+        let n_out = ids.len() - n_ended;
+        let idx = self.table.handed.next_idx();
+        self.table.handed.add((batch, owner, worker), closed, ids, n_ended);
+        let worker = self.crew_mut(owner).worker_mut(worker);
+        if let Some(worker) = worker.filter(|_| 0 < n_out) {
+            worker.hand_out(idx, n_out);
+        }
+    }
+
+    /// Tells a member that is on the line.
+    pub(super) fn tell(&self, owner: Owner, message: ToMember, step: &mut Step<'_>) {
+        let crew = self.crew(owner);
+        if let Some(session) = crew.session {
+            step.out.push(Output::Tell { member: crew.node, session, message });
+        }
+    }
+
+    /// The planted bug of an ack before the work.
+    pub(super) fn ack_early(&mut self, id: TrackId) {
+        let tracked = self.table.get(id);
+        let (offset, mailbox_idx) = (tracked.offset, tracked.mailbox_idx);
+        self.mailbox_mut(mailbox_idx).outcomes.done.push(offset);
+        self.outbox.mailboxes.insert(mailbox_idx);
+    }
+
+    /// The planted bug of an event that finds no room and is forgotten.
+    fn drop_one(&mut self, owner: Owner, now_ms: u64) {
+        let Some((lane, _)) = self.lanes.next_ready(owner) else { return };
+        if let Some(front) = self.queues.front(lane, &mut self.table, now_ms, Which::All) {
+            self.queues.take(lane, front, &mut self.table);
+            self.queues.unblock(front.id, &mut self.table, now_ms);
+            self.untrack(front.id);
+        }
+        self.want(lane);
     }
 }
 

@@ -1,7 +1,8 @@
-//! A driver that plays everything around a dispatcher: log, state, workers, readers, leaders.
+//! A driver that plays everything around a dispatcher: log, state, members, workers, readers, leaders.
 //!
-//! It uses the real state machine and the real worker session. At each batch that is handed out it
-//! checks what the dispatcher promises, against what the state says and what workers have told.
+//! It uses the real state machine, members, roster and worker sessions. At each batch that is handed
+//! out and at each event that starts it checks what delivery promises, against what the state says and
+//! what workers have told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use tidings_types::offset::{Lane, LogIndex, Offset};
 use tidings_types::seam::{Rng, SplitMix};
 
 use crate::dispatcher::{Dispatcher, Input, Output, ReadResult, Story};
+use crate::member::{self, Member};
+use crate::message::{SessionId, ToLeader, ToMember};
+use crate::roster::{self, Roster};
 use crate::session::{BatchId, Delivery, Report, Session, Verdict};
 
 pub(super) const NODE: NodeId = NodeId::new(1);
@@ -40,12 +44,36 @@ pub(super) struct Proposal {
 pub(super) struct Simulated {
     pub(super) session: Session,
     is_up: bool,
-    /// On their way to the dispatcher.
+    /// On their way to the member.
     reports: VecDeque<Report>,
+}
+
+/// A process, with its two ways to and from the leader.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) member: Member,
+    pub(super) incarnation: u64,
+    pub(super) is_linked: bool,
+    pub(super) is_paused: bool,
+    pub(super) up: VecDeque<(SessionId, ToLeader)>,
+    pub(super) down: VecDeque<(SessionId, ToMember)>,
+    session: SessionId,
+    wake_at_ms: u64,
+    /// It was taken out of these, or has not joined yet.
+    pub(super) joins: BTreeSet<GroupId>,
+}
+
+/// A handler that has begun and not ended.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    node: NodeId,
+    /// Its member was taken out after its lease had run out.
+    is_fenced: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Out {
+    node: NodeId,
     worker: WorkerId,
     batch: BatchId,
     key_hash: u64,
@@ -65,8 +93,20 @@ pub(super) struct World {
     pub(super) late: Vec<Proposal>,
     pub(super) reads: VecDeque<(GroupId, TopicId, Offset)>,
     wake_at_ms: Option<u64>,
-    pub(super) workers: BTreeMap<(GroupId, WorkerId), Simulated>,
+    pub(super) processes: BTreeMap<NodeId, Process>,
+    pub(super) workers: BTreeMap<(NodeId, GroupId, WorkerId), Simulated>,
+    pub(super) roster: Roster,
+    roster_wake_ms: u64,
+    /// What is said is heard at once.
+    pub(super) is_instant: bool,
+    running: BTreeMap<Seen, Vec<Running>>,
+    /// The batch that reached a worker last.
+    arrived: Option<BatchId>,
+    n_workers: u32,
+    n_leads: u64,
     draining: BTreeSet<GroupId>,
+    /// Asked for, and not in the log.
+    commands: VecDeque<Command>,
     pub(super) stories: Vec<Story>,
     pub(super) groups: Vec<GroupId>,
     pub(super) topics: Vec<TopicId>,
@@ -80,6 +120,8 @@ pub(super) struct World {
     pub(super) is_deadly: bool,
     /// Every success of the first group emits.
     pub(super) always_emits: bool,
+    /// Each event in the order in which they were handed out.
+    pub(super) handed: Vec<Seen>,
     /// Offsets of the batch that was handed out last.
     pub(super) last_batch: Vec<u64>,
     /// Where turns emit to.
@@ -91,8 +133,6 @@ pub(super) struct World {
     n_failures_told: usize,
     n_failures_counted: usize,
     n_settled_elsewhere: usize,
-    /// A replica that leads before it has applied all of earlier terms: ours does not.
-    pub(super) leads_early: bool,
     n_published: u64,
     out: BTreeMap<Seen, Out>,
     keys: BTreeMap<(TopicId, u64), Vec<Offset>>,
@@ -103,7 +143,7 @@ pub(super) struct World {
     n_turns: usize,
     mail_ids: BTreeSet<String>,
     /// Lanes left and came back, so work may have been repeated.
-    has_moved: bool,
+    pub(super) has_moved: bool,
     pub(super) n_delivered: usize,
 }
 
@@ -117,14 +157,23 @@ impl World {
             state: State::new(),
             index: 0,
             log: BTreeMap::new(),
-            dispatcher: Dispatcher::new(NODE, Token::new(1 << 62)),
+            dispatcher: Dispatcher::new(Token::new(1 << 40)),
             is_leading: false,
             proposals: VecDeque::new(),
             late: Vec::new(),
             reads: VecDeque::new(),
             wake_at_ms: None,
+            processes: BTreeMap::new(),
             workers: BTreeMap::new(),
+            roster: Roster::new(1),
+            roster_wake_ms: 0,
+            is_instant: true,
+            running: BTreeMap::new(),
+            arrived: None,
+            n_workers,
+            n_leads: 0,
             draining: BTreeSet::new(),
+            commands: VecDeque::new(),
             stories: Vec::new(),
             groups: Vec::new(),
             topics: Vec::new(),
@@ -133,6 +182,7 @@ impl World {
             poison: None,
             is_deadly: false,
             always_emits: false,
+            handed: Vec::new(),
             last_batch: Vec::new(),
             mails_to: TopicId::new(0),
             payload_bytes: 60,
@@ -140,7 +190,6 @@ impl World {
             n_failures_told: 0,
             n_failures_counted: 0,
             n_settled_elsewhere: 0,
-            leads_early: false,
             n_published: 0,
             out: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -162,16 +211,55 @@ impl World {
         world.mails = mails;
         world.mails_to = mails;
         world.groups = world.state.groups().map(|group| group.id).collect();
+        world.start(NODE, 1, Member::alone(Incarnation::new(1)));
         for group in world.groups.clone() {
             world.join(group, NODE, 1);
-            let n_workers_given = n_workers as usize;
-            world.step(Input::ServiceUp { group, n_workers: n_workers_given });
-            for worker in (0..n_workers).map(WorkerId::new) {
-                world.workers.insert((group, worker), Simulated::default());
-                world.worker_up(group, worker);
-            }
+            world.begin(NODE, group);
         }
         world
+    }
+
+    /// The same with several processes, whose words take their time and whose leases run.
+    pub(super) fn with_nodes(seed: u64, n_workers: u32, n_nodes: u32) -> Self {
+        let mut world = Self::new(seed, n_workers);
+        world.is_instant = false;
+        for node in (1..=n_nodes).map(NodeId::new) {
+            world.start(node, 1, Member::new(Incarnation::new(1), 1));
+            for group in world.groups.clone() {
+                world.join(group, node, 1);
+                world.begin(node, group);
+            }
+        }
+        world.has_moved = false;
+        world
+    }
+
+    fn start(&mut self, node: NodeId, incarnation: u64, member: Member) {
+        self.workers.retain(|place, _| place.0 != node);
+        let process = Process {
+            member,
+            incarnation,
+            is_linked: false,
+            is_paused: false,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            session: SessionId::default(),
+            wake_at_ms: u64::MAX,
+            joins: BTreeSet::new(),
+        };
+        self.processes.insert(node, process);
+    }
+
+    /// The process serves a group that it has joined.
+    fn begin(&mut self, node: NodeId, group: GroupId) {
+        let n_workers = self.n_workers as usize;
+        self.step_member(node, member::Input::ServiceUp { group, n_workers });
+        for worker in (0..self.n_workers).map(WorkerId::new) {
+            self.workers.entry((node, group, worker)).or_default();
+            if !self.workers[&(node, group, worker)].is_up {
+                self.worker_up_at(node, group, worker);
+            }
+        }
     }
 
     pub(super) fn join(&mut self, group: GroupId, node: NodeId, incarnation: u64) {
@@ -180,8 +268,9 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, group: GroupId, node: NodeId) {
-        let incarnation = Incarnation::new(1);
+        let incarnation = self.processes.get(&node).map_or(1, |process| process.incarnation);
         self.has_moved = true;
+        let incarnation = Incarnation::new(incarnation);
         self.command(Command::Leave { group, node, incarnation });
     }
 
@@ -194,9 +283,9 @@ impl World {
         self.join(group, NODE, 1);
     }
 
-    pub(super) fn worker_up(&mut self, group: GroupId, worker: WorkerId) {
-        self.workers.get_mut(&(group, worker)).unwrap().is_up = true;
-        self.step(Input::WorkerUp { group, worker });
+    pub(super) fn worker_up_at(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        self.workers.get_mut(&(node, group, worker)).unwrap().is_up = true;
+        self.step_member(node, member::Input::WorkerUp { group, worker });
     }
 
     pub(super) fn chance(&mut self, percent: u64) -> bool {
@@ -214,15 +303,12 @@ impl World {
         self.dispatcher.step(self.now(), input, &mut out);
         for output in out {
             match output {
-                Output::Deliver { group, worker, batch, deliveries } => {
-                    self.check_batch(group, worker, batch, &deliveries);
-                    let found = self.workers.get_mut(&(group, worker)).unwrap();
-                    // To a worker whose end is not noticed yet: it falls to the floor, and comes
-                    // back when its end is noticed.
-                    if found.is_up {
-                        found.session.deliver(batch, deliveries);
-                    }
+                Output::Tell { member, session, message } => self.tell(member, session, message),
+                Output::Pinged { member, session, sent } => {
+                    let is_sure = true;
+                    self.step_roster(roster::Input::Pinged { member, session, sent, is_sure });
                 }
+                Output::Refused { member, why, .. } => panic!("{member} says: {why}"),
                 Output::Read { group, topic, from, max_bytes } => {
                     assert!(0 < max_bytes);
                     self.reads.push_back((group, topic, from));
@@ -242,13 +328,220 @@ impl World {
         }
     }
 
+    // Between the dispatcher and the members.
+
+    fn tell(&mut self, node: NodeId, session: SessionId, message: ToMember) {
+        if let ToMember::Deliver { group, worker, batch, deliveries, .. } = &message {
+            self.check_batch((node, *group, *worker), *batch, deliveries);
+        }
+        let Some(process) = self.processes.get_mut(&node) else { return };
+        if process.is_linked {
+            process.down.push_back((session, message));
+        } else {
+            self.fell_to_the_floor(node, &message);
+        }
+        if self.is_instant {
+            self.carry_all();
+        }
+    }
+
+    pub(super) fn step_roster(&mut self, input: roster::Input<'_>) {
+        let mut out = Vec::new();
+        self.roster.step(self.now(), input, &mut out);
+        for output in out {
+            match output {
+                roster::Output::Pong { member, session, sent } => {
+                    self.tell(member, session, ToMember::Pong { sent });
+                }
+                roster::Output::Propose(command) => {
+                    let Command::Leave { node, .. } = &command else { panic!("{command:?}") };
+                    let may_start = self.processes[node].member.may_start(self.now());
+                    assert!(!may_start, "{node} is taken out and may still start events");
+                    self.has_moved = true;
+                    self.commands.push_back(command);
+                }
+                roster::Output::WakeAt(at) => {
+                    self.roster_wake_ms = u64::try_from(at.as_millis()).unwrap();
+                }
+            }
+        }
+    }
+
+    pub(super) fn step_member(&mut self, node: NodeId, input: member::Input) {
+        let (now, mut out) = (self.now(), Vec::new());
+        let process = self.processes.get_mut(&node).unwrap();
+        process.member.step(now, input, &mut out);
+        for output in out {
+            let process = self.processes.get_mut(&node).unwrap();
+            match output {
+                member::Output::Send { session, message } => {
+                    process.session = session;
+                    if process.is_linked {
+                        process.up.push_back((session, message));
+                    }
+                }
+                member::Output::Deliver { group, worker, batch, deliveries } => {
+                    let found = self.workers.get_mut(&(node, group, worker)).unwrap();
+                    // To a worker whose end is not noticed yet: it falls to the floor, and comes
+                    // back when its end is noticed.
+                    if found.is_up {
+                        found.session.deliver(batch, deliveries);
+                        self.arrived = Some(batch);
+                    }
+                }
+                member::Output::Recall { group, worker, batch } => {
+                    let found = self.workers.get_mut(&(node, group, worker)).unwrap();
+                    found.session.recall(batch);
+                }
+                member::Output::Removed { group } => drop(process.joins.insert(group)),
+                member::Output::WakeAt(at) => {
+                    process.wake_at_ms = u64::try_from(at.as_millis()).unwrap();
+                }
+            }
+        }
+        if self.is_instant {
+            self.carry_all();
+        }
+    }
+
+    pub(super) fn carry_all(&mut self) {
+        for node in self.processes.keys().copied().collect::<Vec<_>>() {
+            while self.carry_up(node) | self.carry_down(node) {}
+        }
+    }
+
+    /// The leader hears the member's next word.
+    pub(super) fn carry_up(&mut self, node: NodeId) -> bool {
+        let process = self.processes.get_mut(&node).unwrap();
+        let Some((session, message)) = process.up.pop_front() else { return false };
+        // What is on its way to a life or in a session that is over reaches nobody.
+        let is_lost = |(other, told): &(SessionId, ToMember)| match (told, &message) {
+            (
+                ToMember::Deliver { group, worker, life, .. },
+                ToLeader::WorkerDown { group: of, worker: down, life: over },
+            ) => (group, worker, life) == (of, down, over),
+            (ToMember::Deliver { .. }, ToLeader::Resume(_)) => *other < session,
+            _ => false,
+        };
+        let lost: Vec<_> = process.down.iter().filter(|told| is_lost(told)).cloned().collect();
+        lost.iter().for_each(|(_, told)| self.fell_to_the_floor(node, told));
+        self.step(Input::Heard { member: node, session, message });
+        true
+    }
+
+    /// The member hears the leader's next word.
+    pub(super) fn carry_down(&mut self, node: NodeId) -> bool {
+        let process = self.processes.get_mut(&node).unwrap();
+        if process.is_paused {
+            return false;
+        }
+        let Some((session, message)) = process.down.pop_front() else { return false };
+        let batch = match &message {
+            ToMember::Deliver { batch, .. } => Some(*batch),
+            _ => None,
+        };
+        self.arrived = None;
+        self.step_member(node, member::Input::FromLeader { session, message });
+        if let Some(batch) = batch.filter(|&batch| self.arrived != Some(batch)) {
+            self.out.retain(|_, out| (out.node, out.batch) != (node, batch));
+        }
+        true
+    }
+
+    /// A batch that reaches nobody is at nobody.
+    fn fell_to_the_floor(&mut self, node: NodeId, message: &ToMember) {
+        if let ToMember::Deliver { batch, .. } = message {
+            self.out.retain(|_, out| out.node != node || out.batch != *batch);
+        }
+    }
+
+    /// The link between the leader and a process breaks; each learns it.
+    pub(super) fn break_link(&mut self, node: NodeId) {
+        let process = self.processes.get_mut(&node).unwrap();
+        if !std::mem::take(&mut process.is_linked) {
+            return;
+        }
+        process.up.clear();
+        let session = process.session;
+        for (_, message) in std::mem::take(&mut process.down) {
+            self.fell_to_the_floor(node, &message);
+        }
+        self.step_member(node, member::Input::LinkDown);
+        if self.is_leading {
+            self.step(Input::MemberGone { member: node, session });
+        }
+    }
+
+    pub(super) fn link(&mut self, node: NodeId) {
+        let process = self.processes.get_mut(&node).unwrap();
+        if self.is_leading && !process.is_paused && !std::mem::replace(&mut process.is_linked, true)
+        {
+            self.step_member(node, member::Input::LinkUp);
+        }
+    }
+
+    /// The process dies with all that it holds, and starts anew.
+    pub(super) fn kill(&mut self, node: NodeId) {
+        self.break_link(node);
+        self.out.retain(|_, out| out.node != node);
+        self.running.values_mut().for_each(|all| all.retain(|running| running.node != node));
+        self.has_moved = true;
+        let incarnation = self.processes[&node].incarnation + 1;
+        self.start(node, incarnation, Member::new(Incarnation::new(incarnation), 1));
+        self.processes.get_mut(&node).unwrap().joins = self.groups.iter().copied().collect();
+        for group in self.groups.clone() {
+            for worker in (0..self.n_workers).map(WorkerId::new) {
+                self.workers.insert((node, group, worker), Simulated::default());
+            }
+        }
+    }
+
+    /// What is asked for in the open is done: members that were taken out join again.
+    pub(super) fn run_commands(&mut self) {
+        if !self.is_leading {
+            self.commands.clear();
+            return;
+        }
+        while let Some(command) = self.commands.pop_front() {
+            self.command(command);
+        }
+        for node in self.processes.keys().copied().collect::<Vec<_>>() {
+            let process = &self.processes[&node];
+            if process.is_paused {
+                continue;
+            }
+            let incarnation = process.incarnation;
+            for group in process.joins.clone() {
+                self.processes.get_mut(&node).unwrap().joins.remove(&group);
+                self.join(group, node, incarnation);
+                self.begin(node, group);
+            }
+        }
+    }
+
+    /// Time passes for all that do not sleep.
+    pub(super) fn pass(&mut self, millis: u64) {
+        self.now_ms += millis;
+        self.wake();
+        if self.is_leading && self.roster_wake_ms <= self.now_ms {
+            self.step_roster(roster::Input::Wake);
+        }
+        for node in self.processes.keys().copied().collect::<Vec<_>>() {
+            let process = &self.processes[&node];
+            if !process.is_paused && process.wake_at_ms <= self.now_ms {
+                self.processes.get_mut(&node).unwrap().wake_at_ms = u64::MAX;
+                self.step_member(node, member::Input::Wake);
+            }
+        }
+    }
+
     fn check_batch(
         &mut self,
-        group: GroupId,
-        worker: WorkerId,
+        place: (NodeId, GroupId, WorkerId),
         batch: BatchId,
         deliveries: &[Delivery],
     ) {
+        let (node, group, worker) = place;
         assert!(self.is_leading, "handed out without leading");
         assert!(!self.draining.contains(&group), "handed out while draining");
         assert!((1..=DELIVERY_EVENTS_MAX).contains(&deliveries.len()));
@@ -256,17 +549,23 @@ impl World {
         assert!(deliveries.len() == 1 || sizes.sum::<usize>() <= DELIVERY_BYTES_MAX);
         for delivery in deliveries {
             if !self.is_strict {
-                let out = Out { worker, batch, key_hash: delivery.event.key_hash };
+                let out = Out { node, worker, batch, key_hash: delivery.event.key_hash };
                 self.out.insert((group, delivery.topic, delivery.offset), out);
                 continue;
             }
-            self.check_delivery(group, worker, batch, delivery);
+            self.check_delivery(place, batch, delivery);
         }
         self.n_delivered += deliveries.len();
+        self.handed.extend(deliveries.iter().map(|d| (group, d.topic, d.offset)));
         self.last_batch = deliveries.iter().map(|delivery| delivery.offset.get()).collect();
     }
 
-    fn check_delivery(&mut self, group: GroupId, worker: WorkerId, batch: BatchId, d: &Delivery) {
+    fn check_delivery(
+        &mut self,
+        (node, group, worker): (NodeId, GroupId, WorkerId),
+        batch: BatchId,
+        d: &Delivery,
+    ) {
         let (seen, key_hash) = ((group, d.topic, d.offset), d.event.key_hash);
         let mut is_redriven = false;
         match self.state.standing(group, d.topic, d.offset) {
@@ -281,7 +580,8 @@ impl World {
         for (other, out) in &self.out {
             let is_same_lane = Lane::of(out.key_hash) == Lane::of(key_hash);
             if other.0 == group && is_same_lane {
-                assert_eq!(out.worker, worker, "two workers work one lane");
+                let places = ((out.node, out.worker), (node, worker));
+                assert_eq!(places.0, places.1, "two workers work one lane");
                 assert_eq!(out.batch, batch, "a lane is out in two batches");
             }
         }
@@ -296,7 +596,7 @@ impl World {
                 "{seen:?} is handed out before {other:?} has its outcome"
             );
         }
-        self.out.insert(seen, Out { worker, batch, key_hash });
+        self.out.insert(seen, Out { node, worker, batch, key_hash });
     }
 
     pub(super) fn wake(&mut self) {
@@ -390,6 +690,7 @@ impl World {
             self.note(effect);
         }
         self.step(Input::Effects(&effects));
+        self.step_roster(roster::Input::Effects(&effects));
         for proposal in taken {
             self.step(Input::Taken { token: proposal.token });
         }
@@ -410,6 +711,7 @@ impl World {
                 }
                 self.log.entry(topic).or_default().push((accepted.placed, records));
             }
+            Effect::LanesMoved { group, members, .. } => self.fence(*group, members),
             Effect::Failed { .. } => self.n_failures_counted += 1,
             &Effect::Settled { group, topic, range, dead: true } => {
                 *self.n_ends.entry((group, topic, range.start)).or_default() += 1;
@@ -426,6 +728,16 @@ impl World {
                 assert!(answer.is_ok() || self.mails_to != self.mails, "{answer:?}");
             }
             _ => {}
+        }
+    }
+
+    /// What is at those who are no members counts no more.
+    fn fence(&mut self, group: GroupId, members: &[(NodeId, Incarnation)]) {
+        let is_member = |node: NodeId| members.iter().any(|&(member, _)| member == node);
+        self.out.retain(|seen, out| seen.0 != group || is_member(out.node));
+        for (seen, running) in &mut self.running {
+            let of_group = running.iter_mut().filter(|_| seen.0 == group);
+            of_group.for_each(|it| it.is_fenced |= !is_member(it.node));
         }
     }
 
@@ -459,6 +771,17 @@ impl World {
     pub(super) fn follow(&mut self) {
         self.is_leading = false;
         self.step(Input::Follow);
+        self.step_roster(roster::Input::Follow);
+        self.commands.clear();
+        if self.is_instant || self.chance(70) {
+            for node in self.processes.keys().copied().collect::<Vec<_>>() {
+                self.break_link(node);
+            }
+        }
+        if self.chance(50) {
+            self.n_leads += 1;
+            self.dispatcher = Dispatcher::new(Token::new(self.n_leads << 20));
+        }
         // The log takes a front part of what is proposed, some of it at once, and the rest is gone.
         let n_applied = self.rng.below(4) as usize;
         let n_late = self.rng.below(4) as usize;
@@ -500,50 +823,71 @@ impl World {
 
     pub(super) fn lead(&mut self) {
         // A replica leads once it has applied all of earlier terms.
-        if !self.leads_early {
-            self.apply_late();
-        }
+        self.apply_late();
         self.is_leading = true;
-        self.step(Input::Lead(self.state.group_snapshots()));
+        let snapshots = self.state.group_snapshots();
+        self.step_roster(roster::Input::Lead(&snapshots));
+        self.step(Input::Lead(snapshots));
+        if self.is_instant {
+            self.link(NODE);
+        }
     }
 
     // The workers' side.
 
     /// One small step of one worker.
-    pub(super) fn work(&mut self, group: GroupId, worker: WorkerId) {
+    pub(super) fn work_at(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
         let now = self.now();
-        let found = self.workers.get_mut(&(group, worker)).unwrap();
-        if !found.is_up {
+        let place = (node, group, worker);
+        let process = &self.processes[&node];
+        let (is_paused, may_start) = (process.is_paused, process.member.may_start(now));
+        let Some(found) = self.workers.get_mut(&place) else { return };
+        if !found.is_up || is_paused {
             return;
         }
         if let Some(running) = found.session.running() {
             let delivery = running.delivery.clone();
             if self.fail_percent > 0 && self.chance(2) {
-                self.crash(group, worker);
+                self.crash_at(node, group, worker);
                 return;
             }
             let verdict = self.verdict(group, &delivery);
-            let found = self.workers.get_mut(&(group, worker)).unwrap();
+            self.ended(node, (group, delivery.topic, delivery.offset));
+            let found = self.workers.get_mut(&place).unwrap();
             found.session.finish(verdict, now);
-        } else {
-            found.session.start_next(now);
+        } else if may_start && let Some(delivery) = found.session.start_next(now) {
+            self.started(node, group, &delivery);
         }
-        let found = self.workers.get_mut(&(group, worker)).unwrap();
+        let found = self.workers.get_mut(&place).unwrap();
         if let Some(report) = found.session.take_report(now) {
             found.reports.push_back(report);
         }
     }
 
+    /// No event may run at two members at once, unless one was taken out with its lease run out.
+    fn started(&mut self, node: NodeId, group: GroupId, delivery: &Delivery) {
+        let seen = (group, delivery.topic, delivery.offset);
+        let running = self.running.entry(seen).or_default();
+        assert!(running.iter().all(|it| it.is_fenced), "{seen:?} runs at {running:?} and {node}");
+        running.push(Running { node, is_fenced: false });
+    }
+
+    fn ended(&mut self, node: NodeId, seen: Seen) {
+        let running = self.running.entry(seen).or_default();
+        let place = running.iter().position(|it| it.node == node).unwrap();
+        running.remove(place);
+    }
+
     /// The worker starts and ends what it holds, without telling.
     pub(super) fn work_only(&mut self, group: GroupId, worker: WorkerId) {
-        while !self.workers[&(group, worker)].session.is_idle() {
-            self.work(group, worker);
+        while !self.workers[&(NODE, group, worker)].session.is_idle() {
+            self.work_at(NODE, group, worker);
         }
     }
 
     pub(super) fn work_and_hear(&mut self, group: GroupId, worker: WorkerId) {
         self.work_only(group, worker);
-        self.hear(group, worker);
+        self.hear_at(NODE, group, worker);
     }
 
     fn verdict(&mut self, group: GroupId, delivery: &Delivery) -> Verdict {
@@ -581,9 +925,11 @@ impl World {
     }
 
     /// The worker dies in the middle of an event; it has told all before it is noticed.
-    pub(super) fn crash(&mut self, group: GroupId, worker: WorkerId) {
+    pub(super) fn crash_at(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
         let now = self.now();
-        let found = self.workers.get_mut(&(group, worker)).unwrap();
+        let place = (node, group, worker);
+        let found = self.workers.get_mut(&place).unwrap();
+        let running = found.session.running().map(|running| running.delivery.clone());
         let blame = |_: &Delivery| Verdict::Again {
             after: Duration::from_millis(100),
             class: FailureClass::Panic,
@@ -592,41 +938,61 @@ impl World {
         let reports = found.session.crash(blame, now);
         found.is_up = false;
         found.reports.extend(reports);
-        while !self.workers[&(group, worker)].reports.is_empty() {
-            self.hear(group, worker);
+        if let Some(delivery) = running {
+            self.ended(node, (group, delivery.topic, delivery.offset));
         }
-        self.out.retain(|seen, out| seen.0 != group || out.worker != worker);
-        self.step(Input::WorkerDown { group, worker });
+        while !self.workers[&place].reports.is_empty() {
+            self.hear_at(node, group, worker);
+        }
+        self.worker_gone(node, group, worker);
     }
 
     /// The worker is gone without a word.
-    pub(super) fn vanish(&mut self, group: GroupId, worker: WorkerId) {
-        let found = self.workers.get_mut(&(group, worker)).unwrap();
+    pub(super) fn vanish(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        let found = self.workers.get_mut(&(node, group, worker)).unwrap();
+        let running = found.session.running().map(|running| running.delivery.clone());
         *found = Simulated::default();
-        self.out.retain(|seen, out| seen.0 != group || out.worker != worker);
-        self.step(Input::WorkerDown { group, worker });
+        if let Some(delivery) = running {
+            self.ended(node, (group, delivery.topic, delivery.offset));
+        }
+        self.worker_gone(node, group, worker);
     }
 
-    pub(super) fn worker_up_if_down(&mut self, group: GroupId, worker: WorkerId) {
-        if !self.workers[&(group, worker)].is_up {
-            self.worker_up(group, worker);
+    fn worker_gone(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        // What is on its way to it reaches nobody.
+        self.out.retain(|seen, out| seen.0 != group || (out.node, out.worker) != (node, worker));
+        self.step_member(node, member::Input::WorkerDown { group, worker });
+    }
+
+    pub(super) fn worker_up_if_down(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        let is_up = self.workers.get(&(node, group, worker)).is_none_or(|found| found.is_up);
+        let process = &self.processes[&node];
+        if !is_up && !process.is_paused && !process.joins.contains(&group) {
+            self.worker_up_at(node, group, worker);
         }
     }
 
-    pub(super) fn vanish_if_up(&mut self, group: GroupId, worker: WorkerId) {
-        if self.workers[&(group, worker)].is_up {
-            self.vanish(group, worker);
+    pub(super) fn vanish_if_up(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        if self.workers.get(&(node, group, worker)).is_some_and(|found| found.is_up) {
+            self.vanish(node, group, worker);
         }
     }
 
-    /// The dispatcher hears the oldest report of a worker.
-    pub(super) fn hear(&mut self, group: GroupId, worker: WorkerId) {
-        let found = self.workers.get_mut(&(group, worker)).unwrap();
+    /// The member hears the oldest report of a worker.
+    pub(super) fn hear_at(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
+        if self.processes[&node].is_paused {
+            return;
+        }
+        let Some(found) = self.workers.get_mut(&(node, group, worker)) else { return };
         let Some(report) = found.reports.pop_front() else { return };
         for outcome in &report.outcomes {
             let seen = (group, outcome.topic, outcome.offset);
-            let out = self.out.remove(&seen);
-            assert!(out.is_some_and(|out| out.batch == report.batch), "{seen:?} was not out");
+            let is_its = |out: &Out| (out.node, out.batch) == (node, report.batch);
+            let Some(_) = self.out.get(&seen).filter(|out| is_its(out)) else {
+                assert!(self.has_moved, "{seen:?} was not out");
+                continue;
+            };
+            self.out.remove(&seen);
             self.n_failures_told += usize::from(matches!(outcome.verdict, Verdict::Again { .. }));
             let is_turn = matches!(outcome.verdict, Verdict::DoneEmitting(_));
             if is_turn || matches!(outcome.verdict, Verdict::Done | Verdict::Skipped) {
@@ -635,17 +1001,17 @@ impl World {
                 *self.n_ends.entry(seen).or_default() += 1;
             }
         }
-        self.step(Input::Report { group, worker, report });
+        self.step_member(node, member::Input::Report { group, worker, report });
     }
 
     pub(super) fn drain(&mut self, group: GroupId) {
         self.draining.insert(group);
-        self.step(Input::ServiceDraining { group });
+        self.step_member(NODE, member::Input::ServiceDraining { group });
     }
 
     pub(super) fn serve(&mut self, group: GroupId) {
         self.draining.remove(&group);
-        self.step(Input::ServiceUp { group, n_workers: 1 });
+        self.step_member(NODE, member::Input::ServiceUp { group, n_workers: 1 });
     }
 
     // The end.
@@ -659,15 +1025,34 @@ impl World {
             self.lead();
         }
         self.apply_late();
+        for process in self.processes.values_mut() {
+            process.is_paused = false;
+        }
+        if !self.is_instant {
+            self.heal();
+        }
         for group in self.groups.clone() {
             self.serve(group);
         }
         let places: Vec<_> = self.workers.keys().copied().collect();
-        for (group, worker) in places {
-            self.worker_up_if_down(group, worker);
+        for (node, group, worker) in places {
+            self.worker_up_if_down(node, group, worker);
         }
         self.run(|_| false);
         self.check_end();
+    }
+
+    /// Links stand, leases run, whoever was taken out is in again.
+    pub(super) fn heal(&mut self) {
+        for _ in 0..300 {
+            for node in self.processes.keys().copied().collect::<Vec<_>>() {
+                self.link(node);
+            }
+            self.carry_all();
+            self.run_commands();
+            self.carry_all();
+            self.pass(10);
+        }
     }
 
     /// Works on, without faults, until nothing is left to do or `is_enough`.
@@ -677,10 +1062,15 @@ impl World {
                 return;
             }
             self.apply_proposals(1_000);
+            self.run_commands();
             if self.work_on() && self.proposals.is_empty() {
                 let Some(at_ms) = self.wake_at_ms else { return };
-                self.now_ms = self.now_ms.max(at_ms);
-                self.wake();
+                if self.is_instant {
+                    self.now_ms = self.now_ms.max(at_ms);
+                    self.wake();
+                } else {
+                    self.pass(10);
+                }
             }
         }
         self.give_up();
@@ -700,14 +1090,37 @@ impl World {
     fn work_on(&mut self) -> bool {
         let mut is_quiet = true;
         self.answer_read(false);
+        self.carry_all();
         let places: Vec<_> = self.workers.keys().copied().collect();
-        for (group, worker) in places {
-            self.work(group, worker);
-            self.hear(group, worker);
-            let found = &self.workers[&(group, worker)];
+        for (node, group, worker) in places {
+            self.work_at(node, group, worker);
+            self.hear_at(node, group, worker);
+            let found = &self.workers[&(node, group, worker)];
             is_quiet &= found.session.is_idle() && found.reports.is_empty();
         }
+        let all = self.processes.values();
+        is_quiet &= all.clone().all(|process| process.up.is_empty() && process.down.is_empty());
         is_quiet && self.reads.is_empty()
+    }
+
+    /// At which member an event is.
+    pub(super) fn holder(&self, group: GroupId, topic: TopicId, at: Offset) -> Option<NodeId> {
+        self.out.get(&(group, topic, at)).map(|out| out.node)
+    }
+
+    pub(super) fn is_running(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        topic: TopicId,
+        at: Offset,
+    ) -> bool {
+        let running = self.running.get(&(group, topic, at));
+        running.is_some_and(|all| all.iter().any(|it| it.node == node))
+    }
+
+    pub(super) const fn n_failures_told(&self) -> usize {
+        self.n_failures_told
     }
 
     fn give_up(&self) {
@@ -715,6 +1128,9 @@ impl World {
     }
 
     fn check_end(&self) {
+        for (node, process) in &self.processes {
+            assert!(process.member.is_idle(), "{node} keeps outcomes that are committed");
+        }
         for group in self.state.groups() {
             let observed = self.dispatcher.observe(group.id).unwrap();
             for mailbox in &group.mailboxes {

@@ -8,30 +8,32 @@
 //!                              forget ◀──────── settle ◀──────────── the log applies
 //! ```
 //!
-//! The parts of the picture are the neighbouring files. A group keeps what it knows while another
-//! node leads: offsets and outcomes never change, so the next [`GroupSnapshot`] only adds to it.
+//! The parts of the picture are the neighbouring files. A group lives for one term of leadership. It
+//! begins with a [`GroupSnapshot`] and hands nothing out until every member that it lists has resumed
+//! or is listed no more: what runs at a member that is not heard of yet must not run elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidings_types::effect::{GroupSnapshot, LaneOwner, MailboxSnapshot, Redriven};
-use tidings_types::id::{GroupId, NodeId, TopicId};
+use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
 use tidings_types::layout::command::DeadLetter;
 use tidings_types::layout::records::Records;
 use tidings_types::offset::{Lane, Offset};
 
+use crate::dispatcher::crew::Crew;
 use crate::dispatcher::mailbox::Mailbox;
+use crate::dispatcher::port::Output;
 use crate::dispatcher::proposals::{KeptTurn, Step};
 use crate::dispatcher::queues::Queues;
 use crate::dispatcher::tracked::{Arrival, Table, TrackId};
-use crate::dispatcher::worker::Worker;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Owner};
+use crate::message::ToMember;
+use crate::session::BatchId;
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) id: GroupId,
-    /// A service of this process works for it and does not drain.
-    pub(super) is_served: bool,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) mailbox_idxs: BTreeMap<TopicId, u32>,
     /// Redriven events on their way; they are settled in their mailbox.
@@ -39,9 +41,12 @@ pub(super) struct Group {
     pub(super) table: Table,
     pub(super) queues: Queues,
     pub(super) lanes: Lanes,
-    pub(super) workers: Vec<Worker>,
-    /// The worker that is next to get a batch.
-    pub(super) worker_idx: usize,
+    /// One for each member, and for each node that serves it without being one yet or any more.
+    pub(super) crews: Vec<Crew>,
+    /// The crew that is next to get a batch.
+    pub(super) crew_idx: usize,
+    /// Members of which nothing was heard in this term.
+    pub(super) awaited: BTreeMap<NodeId, Incarnation>,
     pub(super) reading: Reading,
     pub(super) outbox: Outbox,
     /// Kept for its memory.
@@ -74,6 +79,8 @@ pub(super) struct Outbox {
     /// By number.
     pub(super) turns: VecDeque<KeptTurn>,
     pub(super) letters: VecDeque<DeadLetter>,
+    /// Dead letters of events that were found at a worker and are not read yet.
+    pub(super) unread_letters: Vec<DeadLetter>,
     pub(super) n_turns_made: u64,
     pub(super) n_turns_out: usize,
     pub(super) turn_bytes_out: usize,
@@ -89,18 +96,18 @@ pub(super) struct Outbox {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, node: NodeId) -> Self {
+    pub(super) fn new(id: GroupId) -> Self {
         Self {
             id,
-            is_served: false,
             mailboxes: Vec::new(),
             mailbox_idxs: BTreeMap::new(),
             redriven: BTreeMap::new(),
             table: Table::default(),
             queues: Queues::default(),
-            lanes: Lanes::new(node),
-            workers: Vec::new(),
-            worker_idx: 0,
+            lanes: Lanes::default(),
+            crews: Vec::new(),
+            crew_idx: 0,
+            awaited: BTreeMap::new(),
             reading: Reading::default(),
             outbox: Outbox::default(),
             scratch: Vec::new(),
@@ -110,8 +117,8 @@ impl Group {
     }
 
     /// Takes over what the state says. What it knew already stays as it is.
-    pub(super) fn learn(&mut self, snapshot: &GroupSnapshot, now_ms: u64) {
-        self.lanes.moved(&snapshot.lanes);
+    pub(super) fn learn(&mut self, snapshot: &GroupSnapshot, step: &mut Step<'_>) {
+        let now_ms = step.now_ms;
         for mailbox in &snapshot.mailboxes {
             self.learn_mailbox(mailbox, now_ms);
         }
@@ -130,15 +137,89 @@ impl Group {
                 None => self.redrive(redriven),
             }
         }
-        self.recall_turns(now_ms);
+        self.lanes_moved(&snapshot.lanes, &snapshot.members, step);
+    }
+
+    /// Members have come or gone, and lanes have moved.
+    pub(super) fn lanes_moved(
+        &mut self,
+        lanes: &[LaneOwner],
+        members: &[(NodeId, Incarnation)],
+        step: &mut Step<'_>,
+    ) {
+        for &(node, _) in members {
+            self.crew_of(node, step);
+        }
+        for idx in (0..).take(self.crews.len()) {
+            let node = self.crew(idx).node;
+            let listed = members.iter().find(|(member, _)| *member == node);
+            self.list(idx, listed.map(|&(_, incarnation)| incarnation), step);
+        }
+        self.awaited.retain(|&node, &mut incarnation| members.contains(&(node, incarnation)));
+        let crews = &self.crews;
+        let owner_of = |node: NodeId| (0..).zip(crews).find(|(_, crew)| crew.node == node);
+        self.lanes.moved(lanes.iter().map(|lane| {
+            let owner = lane.owner.and_then(owner_of);
+            (owner.map(|(idx, _)| idx), lane.epoch)
+        }));
+        self.recall_turns(step);
         self.want_all();
     }
 
-    /// Lanes have moved.
-    pub(super) fn lanes_moved(&mut self, lanes: &[LaneOwner], now_ms: u64) {
-        self.lanes.moved(lanes);
-        self.recall_turns(now_ms);
-        self.want_all();
+    /// Which start of a crew's node is a member now. What a former one held does not count any more.
+    fn list(&mut self, idx: Owner, listed: Option<Incarnation>, step: &mut Step<'_>) {
+        let before = self.crew(idx).listed;
+        if before == listed {
+            return;
+        }
+        self.crew_mut(idx).listed = listed;
+        if before.is_none() {
+            return;
+        }
+        self.retract(idx, step.now_ms);
+        let crew = self.crew(idx);
+        let (member, is_member) = (crew.node, crew.is_member());
+        if let Some(session) = crew.session.filter(|_| !is_member) {
+            let message = ToMember::Removed { group: self.id };
+            step.out.push(Output::Tell { member, session, message });
+        }
+    }
+
+    /// Every member that is listed must resume before anything is handed out.
+    pub(super) fn await_members(&mut self) {
+        let listed = |crew: &Crew| crew.listed.map(|incarnation| (crew.node, incarnation));
+        self.awaited = self.crews.iter().filter_map(listed).collect();
+    }
+
+    /// The crew of a node, new or not.
+    pub(super) fn crew_of(&mut self, node: NodeId, step: &Step<'_>) -> Owner {
+        let found = self.crews.iter().position(|crew| crew.node == node);
+        let idx = found.unwrap_or_else(|| {
+            self.crews.push(Crew::new(node, step.sessions.get(&node).copied()));
+            self.crews.len() - 1
+        });
+        Owner::try_from(idx).expect("nodes are few")
+    }
+
+    pub(super) fn crew(&self, idx: Owner) -> &Crew {
+        self.crews.get(idx as usize).expect("crews are never taken away")
+    }
+
+    pub(super) fn crew_mut(&mut self, idx: Owner) -> &mut Crew {
+        self.crews.get_mut(idx as usize).expect("crews are never taken away")
+    }
+
+    /// The crew's service begins.
+    pub(super) fn serve(&mut self, crew: Owner) {
+        self.crew_mut(crew).is_served = true;
+        for idx in (0..).take(self.mailboxes.len()) {
+            self.look_again_at(idx);
+        }
+    }
+
+    /// Events may be handed out.
+    pub(super) fn is_open(&self) -> bool {
+        self.awaited.is_empty() && self.crews.iter().any(Crew::is_open)
     }
 
     fn learn_mailbox(&mut self, snapshot: &MailboxSnapshot, now_ms: u64) {
@@ -179,15 +260,22 @@ impl Group {
         if self.redriven.contains_key(&(topic, offset)) {
             return;
         }
-        let is_redriven = true;
-        let arrival = Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven };
+        let arrival = Arrival {
+            key_hash: event.key_hash,
+            event: Some(event),
+            offset,
+            mailbox_idx,
+            attempts,
+            retry_at_ms,
+            is_redriven: true,
+        };
         let id = self.arrive(arrival);
         self.redriven.insert((topic, offset), id);
     }
 
     /// A new event waits in its lane.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
-        let lane = Lane::of(arrival.event.key_hash);
+        let lane = Lane::of(arrival.key_hash);
         let is_redriven = arrival.is_redriven;
         let id = self.table.arrive(arrival);
         self.queues.push(lane, id, is_redriven);
@@ -233,13 +321,32 @@ impl Group {
             self.want(lane);
         }
         self.tell_pauses(step);
-        if step.is_leading && self.is_served {
+        if self.is_open() {
             self.wake_mailboxes(step.now_ms);
             // Handing out makes room to pull, and pulling gives more to hand out.
             while self.pull(step) | self.deliver(step) {}
         }
-        if step.is_leading {
-            self.propose(step);
+        self.propose(step);
+        self.tell_confirmed(step);
+    }
+
+    /// Tells members which outcomes they need not keep any longer. Who is not on the line learns it
+    /// when it resumes.
+    fn tell_confirmed(&mut self, step: &mut Step<'_>) {
+        let (crews, group) = (&self.crews, self.id);
+        let mut told: Vec<(Owner, Vec<(BatchId, u64)>)> = Vec::new();
+        self.table.handed.tell(|crew, batch, places| {
+            match told.iter_mut().find(|(other, _)| *other == crew) {
+                Some((_, batches)) => batches.push((batch, places)),
+                None => told.push((crew, vec![(batch, places)])),
+            }
+        });
+        for (crew, batches) in told {
+            let Some(crew) = crews.get(crew as usize) else { continue };
+            if let Some(session) = crew.session {
+                let message = ToMember::Confirmed { group, batches };
+                step.out.push(Output::Tell { member: crew.node, session, message });
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! What is settled in front of `next`, or has failed before, is remembered until `next` comes by.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use tidings_types::effect::{Accepted, MailboxSnapshot, Placed};
@@ -51,6 +51,8 @@ pub(super) struct Mailbox {
     settled_ahead: BTreeMap<Offset, Offset>,
     /// Attempts and next attempt of events from `next` on.
     failed_ahead: BTreeMap<Offset, (u32, u64)>,
+    /// Events from `next` on that were found at a worker, and are in the window before they are read.
+    found_ahead: BTreeSet<Offset>,
     pub(super) outcomes: Outcomes,
 }
 
@@ -95,6 +97,7 @@ impl Mailbox {
             window: Window::default(),
             settled_ahead: BTreeMap::new(),
             failed_ahead: BTreeMap::new(),
+            found_ahead: BTreeSet::new(),
             outcomes: Outcomes::default(),
         }
     }
@@ -234,14 +237,55 @@ impl Mailbox {
         self.fetched = self.next;
     }
 
-    /// Offsets from `next` on are settled before they were looked at.
+    /// Offsets from `next` on are settled before they were looked at. Ranges are kept apart, so that
+    /// one look says whether an offset is in any.
     pub(super) fn settle_ahead(&mut self, start: Offset, end: Offset) {
-        let start = start.max(self.next);
+        let (mut start, mut end) = (start.max(self.next), end);
         if start >= end {
             return;
         }
-        let longest = self.settled_ahead.get(&start).map_or(end, |&other| end.max(other));
-        self.settled_ahead.insert(start, longest);
+        while let Some((&first, &last)) = self.settled_ahead.range(..=end).next_back()
+            && start <= last
+        {
+            self.settled_ahead.remove(&first);
+            (start, end) = (start.min(first), end.max(last));
+        }
+        self.settled_ahead.insert(start, end);
+    }
+
+    /// Whether an event that exists and is not on its way is settled.
+    pub(super) fn is_settled(&self, offset: Offset) -> bool {
+        let ahead = self.settled_ahead.range(..=offset).next_back();
+        offset < self.next || ahead.is_some_and(|(_, &end)| offset < end)
+    }
+
+    /// The event is part of the topic.
+    pub(super) fn has(&self, offset: Offset) -> bool {
+        offset < self.end
+    }
+
+    /// Attempts and next attempt of an event that was not looked at.
+    pub(super) fn failed_ahead(&self, offset: Offset) -> (u32, u64) {
+        self.failed_ahead.get(&offset).copied().unwrap_or_default()
+    }
+
+    /// An event that was not looked at is on its way.
+    pub(super) fn find_ahead(&mut self, offset: Offset) {
+        assert!(self.next <= offset, "what was looked at needs no finding");
+        self.found_ahead.insert(offset);
+    }
+
+    /// Whether the event, which was just looked at, may be on its way already.
+    pub(super) fn was_found(&mut self, offset: Offset) -> bool {
+        while let Some(&first) = self.found_ahead.first()
+            && first <= offset
+        {
+            self.found_ahead.pop_first();
+            if first == offset {
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) fn fail_ahead(&mut self, offset: Offset, attempts: u32, retry_at_ms: u64) {

@@ -4,56 +4,42 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_types::effect::{Effect, GroupSnapshot, Placed};
-use tidings_types::id::{GroupId, Token, TopicId, WorkerId};
+use tidings_types::id::{GroupId, NodeId, Token, TopicId, WorkerId};
 use tidings_types::layout::entry::SectionKind;
 use tidings_types::layout::records::Records;
 use tidings_types::offset::Offset;
 
-use crate::session::{BatchId, Delivery, Outcome, Report};
+use crate::message::{BadMessage, SessionId, ToLeader, ToMember};
+use crate::session::Outcome;
 
 /// What the dispatcher is told.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// This node leads: from here on outcomes can be proposed. These are all groups there are.
+    /// This node leads: from here on outcomes can be proposed. These are all groups there are, with
+    /// everything applied that an earlier leader proposed. Comes before anything else of the term.
     Lead(Vec<GroupSnapshot>),
-    /// This node leads no more: nothing new is handed out, outcomes are kept.
+    /// This node leads no more: all is forgotten, members have it. What comes for the former term,
+    /// answers included, is passed over.
     Follow,
-    /// What was applied, in log order. Must come before the [`Input::Taken`] of the same entry.
+    /// What was applied, in log order. Must come before the [`Input::Taken`] of the same entry, and
+    /// before any word of a member that was said after the command was answered.
     Effects(&'a [Effect]),
-    /// A service of this process begins, or begins again after it drained.
-    ServiceUp {
-        /// Its group.
-        group: GroupId,
-        /// How many workers it will have.
-        n_workers: usize,
+    /// A member speaks. Its words must come in the order in which it said them, all of them from the
+    /// first word of a session to its end.
+    Heard {
+        /// Which node it is, as the link proved it.
+        member: NodeId,
+        /// In which session, as the member says.
+        session: SessionId,
+        /// What it says.
+        message: ToLeader,
     },
-    /// A worker takes batches. A worker that restarted comes as new.
-    WorkerUp {
-        /// Its group.
-        group: GroupId,
-        /// The worker.
-        worker: WorkerId,
-    },
-    /// A worker is gone. Its last reports must come before; what they do not name was not started.
-    WorkerDown {
-        /// Its group.
-        group: GroupId,
-        /// The worker.
-        worker: WorkerId,
-    },
-    /// A service ends: nothing more is handed to its workers, their reports are still taken.
-    ServiceDraining {
-        /// Its group.
-        group: GroupId,
-    },
-    /// A worker tells what became of what it was handed.
-    Report {
-        /// Its group.
-        group: GroupId,
-        /// The worker.
-        worker: WorkerId,
-        /// What it tells.
-        report: Report,
+    /// The link to a member broke: nothing more will come of this session.
+    MemberGone {
+        /// Which node.
+        member: NodeId,
+        /// The session that ended.
+        session: SessionId,
     },
     /// The answer to [`Output::Read`]; each read has exactly one.
     ReadDone {
@@ -92,16 +78,34 @@ pub enum ReadResult {
 /// What the dispatcher wants.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Hand these to a worker.
-    Deliver {
-        /// Its group.
-        group: GroupId,
-        /// The worker.
-        worker: WorkerId,
-        /// Names the batch in reports.
-        batch: BatchId,
-        /// At least one event.
-        deliveries: Vec<Delivery>,
+    /// Tell a member, in the order of the outputs. If its link is gone, drop it.
+    Tell {
+        /// Which node.
+        member: NodeId,
+        /// In which session; goes with the message.
+        session: SessionId,
+        /// What.
+        message: ToMember,
+    },
+    /// A member that has resumed pinged: tell the [`roster`](crate::roster), which answers. What the
+    /// dispatcher told the member before goes out before the answer.
+    Pinged {
+        /// Which node.
+        member: NodeId,
+        /// In which session.
+        session: SessionId,
+        /// When it was sent, by the member's clock.
+        sent: Duration,
+    },
+    /// A member said what none of ours says: end its link. What it holds stays out until it resumes
+    /// or is removed.
+    Refused {
+        /// Which node.
+        member: NodeId,
+        /// In which session.
+        session: SessionId,
+        /// What was wrong.
+        why: BadMessage,
     },
     /// Read events; the answer is [`Input::ReadDone`].
     Read {
@@ -138,6 +142,8 @@ pub enum Story {
     Outcomes {
         /// Whose.
         group: GroupId,
+        /// On which node.
+        member: NodeId,
         /// Which worker's.
         worker: WorkerId,
         /// One for each event that the report names.

@@ -5,7 +5,7 @@ use tidings_types::key::key_hash;
 use tidings_types::layout::command::Command;
 use tidings_types::seam::Rng;
 
-use crate::dispatcher::driver_test::World;
+use crate::dispatcher::driver_test::{NODE, World};
 
 /// Says which seed to replay, if a test fails.
 struct Seed(u64);
@@ -38,8 +38,8 @@ fn one_step(world: &mut World, faults: Faults) {
         }
     }
     match world.rng.below(200) {
-        0..100 => world.work(group, worker),
-        100..125 => world.hear(group, worker),
+        0..100 => world.work_at(NODE, group, worker),
+        100..125 => world.hear_at(NODE, group, worker),
         125..145 => {
             let n = 1 + world.rng.below(4) as usize;
             world.apply_proposals(n);
@@ -58,8 +58,8 @@ fn one_step(world: &mut World, faults: Faults) {
             let at = world.rng.below(n) as usize;
             world.lose(at);
         }
-        184..188 => world.worker_up_if_down(group, worker),
-        188 => world.vanish_if_up(group, worker),
+        184..188 => world.worker_up_if_down(NODE, group, worker),
+        188 => world.vanish_if_up(NODE, group, worker),
         189 => world.drain(group),
         190..194 => world.serve(group),
         194 => redrive(world),
@@ -82,7 +82,6 @@ fn redrive(world: &mut World) {
 fn run(seed: u64, n_steps: usize, faults: Faults) {
     let _seed = Seed(seed);
     let mut world = World::new(seed, N_WORKERS);
-    world.leads_early = faults.moves;
     world.lead();
     for _ in 0..n_steps {
         one_step(&mut world, faults);
@@ -174,22 +173,112 @@ fn recalled_turn_stays_in_front_of_its_key() {
             Way::LostThenMoved => {
                 world.lose(0);
                 world.move_away_and_back(group);
-                world.hear(group, worker);
+                world.hear_at(NODE, group, worker);
             }
             Way::MovedThenLost => {
                 world.move_away_and_back(group);
                 world.lose(0);
-                world.hear(group, worker);
+                world.hear_at(NODE, group, worker);
             }
             Way::LaterFirst => {
                 world.drain(group);
                 world.move_away_and_back(group);
-                world.hear(group, worker);
+                world.hear_at(NODE, group, worker);
                 world.lose(0);
                 world.serve(group);
             }
         }
-        assert_eq!(world.last_batch, [0, 1], "{way:?}");
         world.finish();
+        let of_group = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
+        let offsets: Vec<_> = of_group.map(|seen| seen.2.get()).collect();
+        assert_eq!(offsets, [0, 1, 0, 1], "{way:?}");
     }
+}
+
+/// What happens to members, beside the plain way of events.
+#[derive(Clone, Copy, Debug)]
+struct Troubles {
+    /// Members sleep, some longer than their lease, and are taken out.
+    pauses: bool,
+    /// Processes die and start anew.
+    kills: bool,
+}
+
+fn one_step_of_many(world: &mut World, troubles: Troubles) {
+    let nodes: Vec<_> = world.processes.keys().copied().collect();
+    let node = nodes[world.rng.below(nodes.len() as u64) as usize];
+    let group = world.groups[world.rng.below(2) as usize];
+    let worker = WorkerId::new(world.rng.below(2) as u32);
+    let topic = world.topics[world.rng.below(2) as usize];
+    match world.rng.below(400) {
+        0..130 => world.work_at(node, group, worker),
+        130..160 => world.hear_at(node, group, worker),
+        160..220 => drop(world.carry_up(node)),
+        220..280 => drop(world.carry_down(node)),
+        280..310 => {
+            let n = 1 + world.rng.below(4) as usize;
+            world.apply_proposals(n);
+        }
+        310..320 => {
+            let n_events = 1 + world.rng.below(8);
+            world.publish(topic, n_events, 9);
+        }
+        320..335 => world.answer_read(true),
+        335..360 => {
+            let millis = world.rng.below(15);
+            world.pass(millis);
+        }
+        360..364 => {
+            let at = world.rng.below(world.proposals.len().max(1) as u64) as usize;
+            world.lose(at);
+        }
+        364..368 => world.worker_up_if_down(node, group, worker),
+        368 => world.vanish_if_up(node, group, worker),
+        369..372 => world.break_link(node),
+        372..384 => world.link(node),
+        384..388 => world.run_commands(),
+        388 if world.is_leading && world.chance(30) => world.follow(),
+        388..393 if !world.is_leading => world.lead(),
+        393 if troubles.pauses && world.chance(30) => {
+            world.processes.get_mut(&node).unwrap().is_paused = true;
+        }
+        394 => world.processes.get_mut(&node).unwrap().is_paused = false,
+        395 if troubles.kills && world.chance(20) => world.kill(node),
+        396 => redrive(world),
+        _ => {}
+    }
+}
+
+fn run_many(seed: u64, n_steps: usize, troubles: Troubles) -> World {
+    let _seed = Seed(seed);
+    let mut world = World::with_nodes(seed, 2, 3);
+    world.lead();
+    for _ in 0..n_steps {
+        one_step_of_many(&mut world, troubles);
+    }
+    world.finish();
+    assert!(0 < world.n_delivered);
+    world
+}
+
+/// Neither sessions that break nor changes of leader may lose, repeat or reorder what living members
+/// do. Three members, whose words take their time, none of which is ever silent for long.
+#[test]
+fn living_members_lose_and_repeat_nothing() {
+    for seed in 3_000..3_020 {
+        let world = run_many(seed, 8_000, Troubles { pauses: false, kills: false });
+        assert!(!world.has_moved, "nobody was taken out");
+    }
+}
+
+/// Members that sleep past their lease are taken out and come again, and processes die: nothing may
+/// be lost, and no event run at two members unless one of them was out with its lease run out.
+#[test]
+fn sleeping_and_dying_members_lose_nothing() {
+    let mut n_moved = 0;
+    for seed in 4_000..4_024 {
+        let world = run_many(seed, 8_000, Troubles { pauses: true, kills: true });
+        n_moved += usize::from(world.has_moved);
+    }
+    assert!(10 < n_moved, "in {n_moved} runs somebody was taken out");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tidings_types::id::{GroupId, Token};
+use tidings_types::id::{GroupId, NodeId, Token};
 use tidings_types::layout::acks::Failure;
 use tidings_types::layout::command::DeadLetter;
 use tidings_types::layout::entry::SectionKind;
@@ -11,6 +11,7 @@ use tidings_types::layout::turn::Turn;
 use tidings_types::offset::Offset;
 
 use crate::dispatcher::port::Output;
+use crate::message::SessionId;
 use crate::session::BatchId;
 
 /// What one step of a group needs from around it.
@@ -18,9 +19,10 @@ use crate::session::BatchId;
 pub(super) struct Step<'a> {
     /// Cluster time.
     pub(super) now_ms: u64,
-    pub(super) is_leading: bool,
     pub(super) proposals: &'a mut Proposals,
     pub(super) batches: &'a mut Batches,
+    /// Who is on the line.
+    pub(super) sessions: &'a BTreeMap<NodeId, SessionId>,
     pub(super) out: &'a mut Vec<Output>,
 }
 
@@ -33,6 +35,11 @@ pub(super) struct Batches {
 impl Batches {
     pub(super) const fn new(first: Token) -> Self {
         Self { next: first.get() }
+    }
+
+    /// No batch is numbered like one up to this.
+    pub(super) fn pass(&mut self, newest: BatchId) {
+        self.next = self.next.max(newest.get() + 1);
     }
 
     pub(super) const fn next(&mut self) -> BatchId {
@@ -56,7 +63,7 @@ pub(super) enum Kept {
     Acks { mailbox_idx: u32, done: Vec<Offset>, failures: Vec<Failure> },
     /// A success that emits.
     Turn(KeptTurn),
-    /// An event that is given up, with the epoch in which it was handed out.
+    /// An event that is given up.
     Letter(DeadLetter),
 }
 
@@ -65,7 +72,6 @@ pub(super) enum Kept {
 pub(super) struct KeptTurn {
     pub(super) number: u64,
     pub(super) n_bytes: usize,
-    /// With the epoch in which its event was handed out.
     pub(super) turn: Turn,
 }
 
@@ -79,9 +85,18 @@ impl Proposals {
         self.out.remove(&token)
     }
 
-    /// Everything that is out, oldest first: nobody will answer it any more.
-    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (GroupId, Kept)> + use<> {
-        std::mem::take(&mut self.out).into_values()
+    /// Nobody asks for an answer any more.
+    pub(super) fn give_up(&mut self) {
+        self.out.clear();
+    }
+
+    /// The turns of a group that are out.
+    pub(super) fn turns_of(&self, group: GroupId) -> impl Iterator<Item = &KeptTurn> {
+        let of_group = self.out.values().filter(move |(of, _)| *of == group);
+        of_group.filter_map(|(_, kept)| match kept {
+            Kept::Turn(kept) => Some(kept),
+            Kept::Acks { .. } | Kept::Letter(_) => None,
+        })
     }
 
     fn keep(&mut self, group: GroupId, kept: Kept) -> Token {

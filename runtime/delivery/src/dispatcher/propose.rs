@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use tidings_types::id::TopicId;
-use tidings_types::layout::acks::{Acks, Failure};
+use tidings_types::layout::acks::Acks;
 use tidings_types::layout::command::{Command, DeadLetter, DeadReason};
 use tidings_types::limits::{OUTCOMES_WAIT_MAX, TURN_BYTES_MAX};
-use tidings_types::offset::{LaneEpoch, Offset};
+use tidings_types::offset::Offset;
 
 use crate::dispatcher::group::Group;
 use crate::dispatcher::mailbox::fold;
@@ -55,64 +55,68 @@ impl Group {
         let mailbox = self.mailbox_mut(mailbox_idx);
         let topic = mailbox.topic;
         let (mut done, kept) = mailbox.outcomes.take();
-        let mut failures = Vec::with_capacity(kept.len());
         // A failure that was counted meanwhile is not proposed again: it would count twice.
         let mut kept_failures = Vec::with_capacity(kept.len());
         for failure in kept {
             let Some(id) = self.find_failing(mailbox_idx, failure.offset) else { continue };
-            match self.epoch_of(id, failure.lane_epoch) {
-                Some(lane_epoch) => {
-                    failures.push(Failure { lane_epoch, ..failure.clone() });
-                    kept_failures.push(failure);
-                }
-                None => self.hold(id, step.now_ms),
+            if self.is_current(id) {
+                kept_failures.push(failure);
+            } else {
+                self.hold(id, step.now_ms);
             }
         }
         let ranges = fold(&mut done);
-        if ranges.is_empty() && failures.is_empty() {
+        if ranges.is_empty() && kept_failures.is_empty() {
             self.free_acks(mailbox_idx);
             return;
         }
         self.mailbox_mut(mailbox_idx).outcomes.is_proposed = true;
-        let body = Acks { group, topic, ranges, failures }.encode();
-        step.propose(group, Kept::Acks { mailbox_idx, done, failures: kept_failures }, body);
+        let acks = Acks { group, topic, ranges, failures: kept_failures };
+        let body = acks.encode();
+        step.propose(group, Kept::Acks { mailbox_idx, done, failures: acks.failures }, body);
     }
 
     fn propose_turn(&mut self, kept: KeptTurn, step: &mut Step<'_>) {
-        let turn = &kept.turn;
         let Some(id) = self.find_turn(&kept) else { return };
-        let Some(lane_epoch) = self.epoch_of(id, turn.lane_epoch) else {
+        if !self.is_current(id) {
             self.give_back(id, step.now_ms);
             return;
-        };
-        let mut proposed = turn.clone();
-        proposed.lane_epoch = lane_epoch;
+        }
+        let body = kept.turn.encode();
         self.outbox.n_turns_out += 1;
         self.outbox.turn_bytes_out += kept.n_bytes;
-        step.propose(self.id, Kept::Turn(kept), proposed.encode());
+        step.propose(self.id, Kept::Turn(kept), body);
     }
 
-    /// Lanes have moved: turns of those that left us cannot count, so their events wait again. At
-    /// once, because later events of their keys wait too and must not be first.
-    pub(super) fn recall_turns(&mut self, now_ms: u64) {
+    /// Lanes have moved: turns of those that left us cannot count any more, those that are proposed
+    /// neither, so their events wait again. At once, because later events of their keys wait too and
+    /// must not be first.
+    pub(super) fn recall_turns(&mut self, step: &Step<'_>) {
+        let now_ms = step.now_ms;
+        for kept in step.proposals.turns_of(self.id) {
+            let found = self.find_turn(kept);
+            if let Some(id) = found.filter(|&id| !self.is_current(id)) {
+                self.give_back(id, now_ms);
+            }
+        }
         for kept in std::mem::take(&mut self.outbox.turns) {
             let Some(id) = self.find_turn(&kept) else { continue };
-            match self.epoch_of(id, kept.turn.lane_epoch) {
-                Some(_) => self.outbox.turns.push_back(kept),
-                None => self.give_back(id, now_ms),
+            if self.is_current(id) {
+                self.outbox.turns.push_back(kept);
+            } else {
+                self.give_back(id, now_ms);
             }
         }
     }
 
     fn propose_letter(&mut self, letter: DeadLetter, step: &mut Step<'_>) {
         let Some(id) = self.find_dying(&letter) else { return };
-        let Some(lane_epoch) = self.epoch_of(id, letter.lane_epoch) else {
+        if !self.is_current(id) {
             self.hold(id, step.now_ms);
             return;
-        };
-        let proposed = DeadLetter { lane_epoch, ..letter.clone() };
+        }
         self.outbox.n_letters_out += 1;
-        let body = Bytes::from(Command::DeadLetter(proposed).encode());
+        let body = Bytes::from(Command::DeadLetter(letter.clone()).encode());
         step.propose(self.id, Kept::Letter(letter), body);
     }
 
@@ -163,7 +167,7 @@ impl Group {
             Kept::Turn(kept) => {
                 self.free_turn(&kept);
                 if let Some(id) = self.find_turn(&kept)
-                    && self.epoch_of(id, kept.turn.lane_epoch).is_none()
+                    && !self.is_current(id)
                 {
                     self.give_back(id, now_ms);
                     return;
@@ -200,9 +204,10 @@ impl Group {
         (self.table.get(id).stage() == stage).then_some(id)
     }
 
-    /// The epoch that an outcome must name; `None` if its lane has left us.
-    fn epoch_of(&self, id: TrackId, delivered: LaneEpoch) -> Option<LaneEpoch> {
-        self.lanes.epoch_for(self.table.get(id).lane(), delivered)
+    /// The lane has not moved since the event was handed out.
+    pub(super) fn is_current(&self, id: TrackId) -> bool {
+        let tracked = self.table.get(id);
+        self.lanes.is_current(tracked.lane(), tracked.lane_epoch)
     }
 
     fn free_acks(&mut self, mailbox_idx: u32) {

@@ -7,8 +7,9 @@
 //!                   └ failing, in back-off, due, tried once more alone, or dying
 //! ```
 //!
-//! Invariant: of one key, all that is out, blocked or returned arrived before all that is in the
-//! fifo. A key is blocked from the failure of an event until that event has succeeded or its dead
+//! Invariant: each queue is in the order of arrival. Of one key, all that is out, blocked or returned
+//! arrived before all that is in the fifo, but for what was found at a worker when its member resumed:
+//! it may have gone out before events in front of it are read. A key is blocked from the failure of an event until that event has succeeded or its dead
 //! letter is committed; only the event itself is tried meanwhile. Other keys of the lane go on.
 //!
 //! Redriven events go before what waits, so behind their key's current event. They may pass one
@@ -17,6 +18,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use tidings_types::layout::records::Event;
 use tidings_types::limits::LANES;
 use tidings_types::offset::Lane;
 
@@ -109,8 +111,7 @@ impl Queues {
                 queue.fifo.pop_front();
                 table.forget(id);
             } else if let Some(key) = queue.blocked.get_mut(&key_hash) {
-                // What is blocked arrived before what is in the fifo.
-                key.push_back(id);
+                insert(key, id, table);
                 queue.fifo.pop_front();
                 table.move_to(id, Stage::Held);
             } else if now_ms < retry_at_ms {
@@ -163,6 +164,35 @@ impl Queues {
         table.move_to(front.id, Stage::Out);
     }
 
+    /// An event that waits or is held is found at a worker: it leaves its queue, or keeps its place
+    /// in front of its key.
+    pub(super) fn take_found(&mut self, id: TrackId, table: &mut Table) {
+        let tracked = table.get(id);
+        if tracked.stage() == Stage::Waiting {
+            let queue = self.lane_mut(tracked.lane());
+            queue.fifo.retain(|&other| other != id);
+            queue.returned.retain(|&other| other != id);
+            queue.redriven.retain(|&other| other != id);
+        }
+        table.move_to(id, Stage::Out);
+    }
+
+    /// An event that was found at a worker is read. If it blocks its key, it goes to its place.
+    pub(super) fn read(&mut self, id: TrackId, event: Event, table: &mut Table, now_ms: u64) {
+        let tracked = table.get(id);
+        let (lane, key_hash, stage) = (tracked.lane(), tracked.key_hash, tracked.stage());
+        let key = self.lane_mut(lane).blocked.get_mut(&key_hash);
+        let place = key.as_ref().and_then(|key| key.iter().position(|&other| other == id));
+        if let (Some(key), Some(place)) = (key, place) {
+            key.remove(place);
+        }
+        table.read(id, event);
+        if place.is_some() {
+            self.block(id, stage, table);
+            self.look_at_key(lane, key_hash, table, now_ms);
+        }
+    }
+
     /// An event comes back without an attempt.
     pub(super) fn give_back(&mut self, id: TrackId, table: &mut Table, now_ms: u64) {
         let tracked = table.get(id);
@@ -179,13 +209,8 @@ impl Queues {
     pub(super) fn block(&mut self, id: TrackId, stage: Stage, table: &mut Table) {
         table.move_to(id, stage);
         let tracked = table.get(id);
-        let (order, key_hash) = (tracked.order, tracked.key_hash);
-        let key = self.lane_mut(tracked.lane()).blocked.entry(key_hash).or_default();
-        let place = key.partition_point(|&other| table.get(other).order < order);
-        // The event that was tried alone is in its place already.
-        if key.get(place) != Some(&id) {
-            key.insert(place, id);
-        }
+        let (lane, key_hash) = (tracked.lane(), tracked.key_hash);
+        insert(self.lane_mut(lane).blocked.entry(key_hash).or_default(), id, table);
     }
 
     /// The event is through: its key goes on, if the event has blocked it.
@@ -297,14 +322,28 @@ impl LaneQueue {
         }
     }
 
-    /// What came back goes first, in the order in which it arrived.
+    /// What came back goes to its place, which is in front as a rule.
     fn take_back_returned(&mut self, table: &Table) {
-        if self.returned.is_empty() {
+        let order = |&id: &TrackId| table.get(id).order;
+        self.returned.sort_unstable_by_key(order);
+        let Some(last) = self.returned.last().map(order) else { return };
+        if self.fifo.front().is_some_and(|front| order(front) < last) {
+            self.fifo.extend(self.returned.drain(..));
+            self.fifo.make_contiguous().sort_unstable_by_key(order);
             return;
         }
-        self.returned.sort_unstable_by_key(|&id| table.get(id).order);
         for id in self.returned.drain(..).rev() {
             self.fifo.push_front(id);
         }
+    }
+}
+
+/// Puts an event into its place among those of its key.
+fn insert(key: &mut VecDeque<TrackId>, id: TrackId, table: &Table) {
+    let order = table.get(id).order;
+    let place = key.partition_point(|&other| table.get(other).order < order);
+    // The event that was tried alone is in its place already.
+    if key.get(place) != Some(&id) {
+        key.insert(place, id);
     }
 }

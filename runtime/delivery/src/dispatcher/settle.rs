@@ -101,11 +101,33 @@ impl Group {
 
     /// The event waits in front of its key for its back-off.
     pub(super) fn hold(&mut self, id: TrackId, now_ms: u64) {
-        self.table.move_to(id, Stage::Held);
         let tracked = self.table.get(id);
         let (lane, key_hash) = (tracked.lane(), tracked.key_hash);
+        if tracked.is_unread() {
+            // It comes when it is read, before all that follow in its key.
+            let (offset, attempts, retry_at_ms) =
+                (tracked.offset, tracked.attempts, tracked.retry_at_ms);
+            let mailbox_idx = tracked.mailbox_idx;
+            self.mailbox_mut(mailbox_idx).fail_ahead(offset, attempts, retry_at_ms);
+            self.give_back(id, now_ms);
+            return;
+        }
+        self.table.move_to(id, Stage::Held);
         self.queues.look_at_key(lane, key_hash, &mut self.table, now_ms);
         self.want(lane);
+    }
+
+    /// The event is on its way no more, although it is not settled.
+    #[cold]
+    pub(super) fn untrack(&mut self, id: TrackId) {
+        let (topic, tracked) = (self.topic_of(id), self.table.get(id));
+        let (offset, mailbox_idx) = (tracked.offset, tracked.mailbox_idx);
+        if tracked.is_redriven {
+            self.redriven.remove(&(topic, offset));
+        } else {
+            self.mailbox_mut(mailbox_idx).window.remove(offset, offset.next(), |_| ());
+        }
+        self.table.forget(id);
     }
 
     /// An outcome did not count.
@@ -125,8 +147,8 @@ impl Group {
                 let Some(id) = self.find(topic, offset) else { return };
                 match self.table.get(id).stage() {
                     Stage::Failing | Stage::Dying => self.hold(id, step.now_ms),
-                    // Only a turn is refused by its lane, and it has kept its event.
-                    Stage::Done if self.table.get(id).event.is_some() => {
+                    // Only a turn is refused by its lane, and it keeps its event.
+                    Stage::Done if self.table.get(id).keeps_event => {
                         self.give_back(id, step.now_ms);
                     }
                     Stage::Done | Stage::Waiting | Stage::Held | Stage::Out => {}

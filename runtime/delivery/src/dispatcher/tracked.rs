@@ -8,14 +8,14 @@
 //! ```
 //!
 //! Invariant: the counts per stage are those of the table, so that bounds can be asked for free.
+//! Whatever waits for a hand-out has its event.
 
 use tidings_types::layout::records::Event;
 use tidings_types::limits::GROUP_UNCONFIRMED_EVENTS_MAX;
 use tidings_types::offset::{Lane, LaneEpoch, Offset};
 
-/// The place of an event in the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct TrackId(u32);
+use crate::dispatcher::handed::{Handed, InBatch};
+pub(super) use crate::dispatcher::track_id::TrackId;
 
 /// Where an event is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,10 @@ const N_STAGES: usize = 6;
 /// One event on its way.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    /// Dropped once it succeeded.
+    /// Dropped once it succeeded. Not there yet if it was found at a worker before it was read.
     pub(super) event: Option<Event>,
+    /// The event is there, or will be once it is read.
+    pub(super) keeps_event: bool,
     pub(super) key_hash: u64,
     /// Counts up in the order of arrival: the order per key. Redriven events come before all others
     /// that wait.
@@ -57,6 +59,8 @@ pub(super) struct Tracked {
     pub(super) lane_epoch: LaneEpoch,
     /// It was settled while it was elsewhere; whoever holds it lets go of it.
     pub(super) is_settled: bool,
+    /// The batch in which it was handed out, until its outcome is in the log or cannot count.
+    pub(super) in_batch: Option<InBatch>,
     stage: Stage,
 }
 
@@ -68,12 +72,19 @@ impl Tracked {
     pub(super) const fn stage(&self) -> Stage {
         self.stage
     }
+
+    /// It was found at a worker before it was read.
+    pub(super) const fn is_unread(&self) -> bool {
+        self.keeps_event && self.event.is_none()
+    }
 }
 
 /// An event that comes into the table.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    pub(super) event: Event,
+    /// Nothing if it is found at a worker before it is read.
+    pub(super) event: Option<Event>,
+    pub(super) key_hash: u64,
     pub(super) offset: Offset,
     pub(super) mailbox_idx: u32,
     pub(super) attempts: u32,
@@ -93,16 +104,20 @@ pub(super) struct Table {
     /// Of those that wait.
     n_redriven: usize,
     counts: [usize; N_STAGES],
+    /// The batches in which they were handed out.
+    pub(super) handed: Handed,
 }
 
 impl Table {
     /// A new event waits.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
-        let Arrival { event, offset, mailbox_idx, attempts, retry_at_ms, is_redriven } = arrival;
+        let Arrival { event, key_hash, offset, mailbox_idx, attempts, retry_at_ms, is_redriven } =
+            arrival;
         let first_order = if is_redriven { 0 } else { FIRST_ORDER };
         let tracked = Tracked {
-            key_hash: event.key_hash,
-            event: Some(event),
+            event,
+            keeps_event: true,
+            key_hash,
             order: first_order + self.n_arrived,
             is_redriven,
             offset,
@@ -111,6 +126,7 @@ impl Table {
             retry_at_ms,
             lane_epoch: LaneEpoch::ZERO,
             is_settled: false,
+            in_batch: None,
             stage: Stage::Waiting,
         };
         self.n_arrived += 1;
@@ -126,6 +142,17 @@ impl Table {
         id
     }
 
+    /// An event that was found at a worker is read: only now has it its place in the order, behind
+    /// all that stand before it in its topic.
+    pub(super) fn read(&mut self, id: TrackId, event: Event) {
+        let order = FIRST_ORDER + self.n_arrived;
+        self.n_arrived += 1;
+        let tracked = self.get_mut(id);
+        assert!(tracked.is_unread(), "an event is read once");
+        tracked.order = order;
+        tracked.event = Some(event);
+    }
+
     /// The event is out of the way.
     pub(super) fn forget(&mut self, id: TrackId) {
         let row = self.rows.get_mut(id.0 as usize).expect("an id is of this table");
@@ -134,6 +161,9 @@ impl Table {
         let was_waiting = tracked.is_redriven && tracked.stage == Stage::Waiting;
         self.n_redriven -= usize::from(was_waiting);
         self.free.push(id);
+        if let Some(place) = tracked.in_batch {
+            self.handed.let_go(place);
+        }
     }
 
     pub(super) fn get(&self, id: TrackId) -> &Tracked {
@@ -146,15 +176,28 @@ impl Table {
         row.expect("whoever holds an id keeps its event in the table")
     }
 
+    /// The event is no longer of this batch, if it was.
+    pub(super) fn detach(&mut self, id: TrackId, place: InBatch) {
+        if let Some(Some(tracked)) = self.rows.get_mut(id.0 as usize) {
+            tracked.in_batch.take_if(|other| *other == place);
+        }
+    }
+
+    /// An event that waits again is in no batch: its outcome is in the log or cannot count.
     pub(super) fn move_to(&mut self, id: TrackId, stage: Stage) {
+        let is_back = matches!(stage, Stage::Waiting | Stage::Held);
         let tracked = self.get_mut(id);
         let before = std::mem::replace(&mut tracked.stage, stage);
+        let let_go = tracked.in_batch.take_if(|_| is_back);
         if tracked.is_redriven {
             self.n_redriven += usize::from(stage == Stage::Waiting);
             self.n_redriven -= usize::from(before == Stage::Waiting);
         }
         *self.count_mut(before) -= 1;
         *self.count_mut(stage) += 1;
+        if let Some(place) = let_go {
+            self.handed.let_go(place);
+        }
     }
 
     pub(super) const fn n_waiting(&self) -> usize {

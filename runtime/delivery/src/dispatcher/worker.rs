@@ -4,34 +4,28 @@
 //! when one is slow. So a slow handler prefetches little, and little is held up by it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tidings_types::id::WorkerId;
 use tidings_types::limits::{BATCH_QUICK, BATCH_SLOW, DELIVERY_EVENTS_MAX, WORKER_WINDOW_EVENTS};
 
-use crate::dispatcher::tracked::TrackId;
-use crate::session::{BatchId, Report};
+use crate::dispatcher::handed::HandedIdx;
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
+    /// A batch is for one life of the worker.
+    pub(super) life: u64,
     window: usize,
     n_out: usize,
-    /// Oldest first.
-    batches: VecDeque<Batch>,
-}
-
-#[derive(Debug)]
-struct Batch {
-    id: BatchId,
-    ids: Vec<TrackId>,
-    /// So many of them, from the front, have their outcome.
-    n_reported: usize,
+    /// Batches that it has not ended, oldest first.
+    pub(super) batches: VecDeque<HandedIdx>,
 }
 
 impl Worker {
-    pub(super) const fn new(id: WorkerId) -> Self {
-        Self { id, window: 1, n_out: 0, batches: VecDeque::new() }
+    pub(super) const fn new(id: WorkerId, life: u64) -> Self {
+        Self { id, life, window: 1, n_out: 0, batches: VecDeque::new() }
     }
 
     /// How many events a batch may have now. Does not dribble: unless the worker is idle, it waits
@@ -42,45 +36,30 @@ impl Worker {
         if is_worth_it { room.min(DELIVERY_EVENTS_MAX) } else { 0 }
     }
 
-    pub(super) fn hand_out(&mut self, batch: BatchId, ids: Vec<TrackId>) {
-        self.n_out += ids.len();
+    /// So many events of a batch are at the worker.
+    pub(super) fn hand_out(&mut self, batch: HandedIdx, n_events: usize) {
+        self.n_out += n_events;
         assert!(self.n_out <= WORKER_WINDOW_EVENTS, "a batch fits into the window");
-        self.batches.push_back(Batch { id: batch, ids, n_reported: 0 });
+        self.batches.push_back(batch);
     }
 
-    /// The events that a report speaks of, in its order; `None` if the batch is not out.
-    ///
-    /// # Panics
-    /// If the report names more events than the batch has left, or fewer although it is the last.
-    pub(super) fn take_reported(&mut self, report: &Report) -> Option<Vec<TrackId>> {
-        let place = self.batches.iter().position(|batch| batch.id == report.batch)?;
-        let batch = self.batches.get_mut(place).expect("just found");
-        let end = batch.n_reported + report.outcomes.len();
-        let ids = batch.ids.get(batch.n_reported..end);
-        let ids = ids.expect("a report names what is out").to_vec();
-        batch.n_reported = end;
-        self.n_out -= ids.len();
-        if report.is_last {
-            assert_eq!(end, batch.ids.len(), "the last report leaves nothing out");
-            let n_events = batch.ids.len();
-            self.batches.remove(place);
-            self.adapt(n_events, report);
-        }
-        Some(ids)
+    /// So many events came back.
+    pub(super) const fn take_back(&mut self, n_events: usize) {
+        self.n_out -= n_events;
     }
 
-    /// All that it holds, in the order of delivery: it is gone.
-    pub(super) fn into_ids(self) -> impl Iterator<Item = TrackId> {
-        let rest = |batch: Batch| batch.ids.into_iter().skip(batch.n_reported);
-        self.batches.into_iter().flat_map(rest)
+    /// A batch of so many events has ended.
+    pub(super) fn end(&mut self, batch: HandedIdx, n_events: usize, took: Duration) {
+        self.batches.retain(|&other| other != batch);
+        self.adapt(n_events, took);
     }
 
     /// A small batch that is quick says nothing about a large one.
-    fn adapt(&mut self, n_events: usize, report: &Report) {
+    fn adapt(&mut self, n_events: usize, took: Duration) {
         let is_full = self.window.min(DELIVERY_EVENTS_MAX) <= 2 * n_events;
-        if report.took < BATCH_QUICK && is_full {
+        if took < BATCH_QUICK && is_full {
             self.window = (self.window * 2).min(WORKER_WINDOW_EVENTS);
-        } else if BATCH_SLOW < report.took {
+        } else if BATCH_SLOW < took {
             self.window = (self.window / 2).max(1);
         }
     }
@@ -88,37 +67,21 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tidings_types::id::TopicId;
-    use tidings_types::offset::{LaneEpoch, Offset};
-
     use super::*;
-    use crate::session::{Outcome, Verdict};
 
-    fn run_batch(worker: &mut Worker, batch: u64, took: Duration) -> usize {
+    fn run_batch(worker: &mut Worker, batch: HandedIdx, took: Duration) -> usize {
         let n_events = worker.room();
-        let batch = BatchId::new(batch);
-        worker.hand_out(batch, vec![TrackId::default(); n_events]);
-        let outcome = Outcome {
-            topic: TopicId::new(1),
-            offset: Offset::ZERO,
-            lane_epoch: LaneEpoch::ZERO,
-            attempt: 1,
-            verdict: Verdict::Done,
-            took,
-        };
-        let outcomes = vec![outcome; n_events];
-        let report = Report { batch, outcomes, is_last: true, took };
-        assert_eq!(worker.take_reported(&report).map(|ids| ids.len()), Some(n_events));
-        assert_eq!(worker.take_reported(&report), None);
+        worker.hand_out(batch, n_events);
+        worker.take_back(n_events);
+        worker.end(batch, n_events, took);
+        assert!(worker.batches.is_empty());
         n_events
     }
 
     /// The window must open while batches are quick, close when they are slow, and never be 0.
     #[test]
     fn window_follows_the_batches() {
-        let mut worker = Worker::new(WorkerId::new(1));
+        let mut worker = Worker::new(WorkerId::new(1), 1);
         let quick = Duration::from_millis(1);
         let sizes: Vec<_> = (0..9).map(|n| run_batch(&mut worker, n, quick)).collect();
         assert_eq!(sizes, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
