@@ -1,0 +1,138 @@
+//! One node: its disk, and while it runs its process with the cores in it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tidings_log::{Checkpoint, Disk, Job, Writer, checkpoint};
+use tidings_replica::{Input, Proposal, Replica};
+use tidings_types::id::{Incarnation, NodeId, ProducerId};
+use tidings_types::offset::LogIndex;
+
+use crate::disk::SimDisk;
+use crate::happen::What;
+use crate::link::Uplink;
+use crate::publishing::Publishing;
+use crate::serving::{Dispatching, Serving, ToDispatcher};
+use crate::tokens::Tokens;
+
+/// A node of the cluster.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// Who votes while its log is empty.
+    pub(crate) voters: Vec<NodeId>,
+    /// Nothing, if it has no replica.
+    pub(crate) disk: Option<SimDisk>,
+    pub(crate) process: Option<Process>,
+    /// Counts its starts, so that what was meant for an earlier one is told apart.
+    pub(crate) start: u32,
+    /// Nothing of its process runs before.
+    pub(crate) paused_until: u64,
+    /// What came while it was paused.
+    pub(crate) held: VecDeque<What>,
+    /// How wrong its wall clock is.
+    pub(crate) wall_skew_ms: i64,
+    /// Its disk is slow until then, by so much.
+    pub(crate) slow: (u64, u64),
+    /// It never comes back.
+    pub(crate) is_gone: bool,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, voters: Vec<NodeId>, has_store: bool) -> Self {
+        Self {
+            id,
+            voters,
+            disk: has_store.then(SimDisk::new),
+            process: None,
+            start: 0,
+            paused_until: 0,
+            held: VecDeque::new(),
+            wall_skew_ms: 0,
+            slow: (0, 0),
+            is_gone: false,
+        }
+    }
+
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.process.as_ref()?.store.as_ref()
+    }
+
+    pub(crate) fn store_mut(&mut self) -> Option<&mut Store> {
+        self.process.as_mut()?.store.as_mut()
+    }
+
+    /// Whether its replica leads, in its own words.
+    pub(crate) fn leads(&self) -> bool {
+        self.store().is_some_and(|store| store.leads)
+    }
+}
+
+/// What a running process has; lost when it ends.
+pub(crate) struct Process {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) store: Option<Store>,
+    pub(crate) publishing: Publishing,
+    pub(crate) tokens: Tokens,
+    pub(crate) uplink: Uplink,
+    /// On the leader: over which link each producer's answers go.
+    pub(crate) producers: BTreeMap<ProducerId, u64>,
+    /// Between the cores of this process, in order.
+    pub(crate) mail: VecDeque<Mail>,
+    pub(crate) serving: Serving,
+    /// Nothing, if it has no replica.
+    pub(crate) dispatching: Option<Dispatching>,
+}
+
+/// The part of a process that is its replica.
+pub(crate) struct Store {
+    pub(crate) replica: Replica,
+    pub(crate) writer: Writer,
+    /// What waits for the disk.
+    pub(crate) queued: Vec<Job>,
+    /// What the disk is busy with.
+    pub(crate) writing: Vec<Job>,
+    /// What is being written beside the log, oldest first.
+    pub(crate) aside: VecDeque<Aside>,
+    /// The next wake that is on its way.
+    pub(crate) wake_us: Option<u64>,
+    pub(crate) leads: bool,
+}
+
+/// What the cores of a process tell each other.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Publisher(tidings_delivery::publisher::Input),
+    Propose(Vec<Proposal>),
+    Member(tidings_delivery::member::Input),
+    Dispatcher(ToDispatcher),
+}
+
+/// A file beside the log.
+#[derive(Debug)]
+pub(crate) enum Aside {
+    /// A checkpoint of the replica's own, and an older one that must stay.
+    Checkpoint(Checkpoint, LogIndex),
+    /// A snapshot that came from the leader.
+    Install(Checkpoint),
+}
+
+impl Aside {
+    /// Writes it; the answer is for the replica.
+    pub(crate) fn write(&self, disk: &dyn Disk) -> Input {
+        match self {
+            Self::Checkpoint(made, keep) => {
+                let index = made.index;
+                match checkpoint::write_keeping(disk, made, *keep) {
+                    Ok(()) => Input::CheckpointWritten { index },
+                    Err(_) => Input::CheckpointFailed { index },
+                }
+            }
+            Self::Install(snapshot) => {
+                let index = snapshot.index;
+                match checkpoint::write_installed(disk, snapshot) {
+                    Ok(digest) => Input::Installed { index, digest },
+                    Err(_) => Input::InstallFailed { index },
+                }
+            }
+        }
+    }
+}

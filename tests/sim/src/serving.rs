@@ -1,0 +1,143 @@
+//! Delivery inside one process: its member with services and workers, and the leader's part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidings_delivery::dispatcher::{Dispatcher, ReadResult};
+use tidings_delivery::member::Member;
+use tidings_delivery::message::{SessionId, ToLeader};
+use tidings_delivery::roster::Roster;
+use tidings_delivery::session::{Session, Verdict};
+use tidings_types::effect::{Effect, GroupSnapshot};
+use tidings_types::id::{GroupId, Incarnation, NodeId, Token, TopicId, WorkerId};
+use tidings_types::offset::Offset;
+
+/// Bit of the tokens of a dispatcher's proposals; that of publishers' is above it.
+const DISPATCHER_BIT: u64 = 1 << 62;
+
+/// The token of a dispatcher's proposal, unlike all others of its process.
+pub(crate) const fn dispatcher_token(token: Token) -> Token {
+    Token::new(token.get() | DISPATCHER_BIT)
+}
+
+/// The dispatcher's own token, if it is one.
+pub(crate) fn dispatched(token: Token) -> Option<Token> {
+    let number = token.get();
+    let is_it = number >> 62 == 1;
+    is_it.then(|| Token::new(number & !DISPATCHER_BIT))
+}
+
+/// A worker, by its group and number.
+pub(crate) type Place = (GroupId, WorkerId);
+
+/// The services of a process.
+pub(crate) struct Serving {
+    pub(crate) member: Member,
+    /// The member of a lone node needs no lease, and nobody pings.
+    pub(crate) is_alone: bool,
+    pub(crate) services: BTreeMap<GroupId, Service>,
+    pub(crate) workers: BTreeMap<Place, Worker>,
+    /// All events that its workers were ever handed.
+    pub(crate) handed: BTreeSet<(GroupId, TopicId, Offset)>,
+    /// It will look for groups to join.
+    pub(crate) is_joining: bool,
+    /// The next wake of the member that is on its way.
+    pub(crate) wake_us: Option<u64>,
+}
+
+/// A service, and whether its process is a member of its group.
+#[derive(Debug, Default)]
+pub(crate) struct Service {
+    /// Since when an attempt to join is under way, if one is.
+    pub(crate) joining: Option<u64>,
+    pub(crate) has_joined: bool,
+    pub(crate) is_up: bool,
+}
+
+/// A worker; its session outlives it.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    pub(crate) session: Session,
+    pub(crate) is_up: bool,
+    /// Counts its lives and what it began, so that a late end is told apart.
+    pub(crate) run: u64,
+    /// How the running event will end.
+    pub(crate) fate: Option<Fate>,
+    /// It waits for the lease, or for the time to report.
+    pub(crate) is_waiting: bool,
+}
+
+/// How a handler will end.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// It returns this.
+    Ends(Verdict),
+    /// It panics, or hangs until it is killed.
+    Dies,
+    /// The whole process goes down with it.
+    Kills,
+}
+
+impl Serving {
+    pub(crate) fn new(incarnation: Incarnation, is_alone: bool) -> Self {
+        let member =
+            if is_alone { Member::alone(incarnation) } else { Member::new(incarnation, 1) };
+        Self {
+            member,
+            is_alone,
+            services: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            handed: BTreeSet::new(),
+            is_joining: false,
+            wake_us: None,
+        }
+    }
+}
+
+/// Where a member is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Nothing, if it is in the leader's own process.
+    pub(crate) link: Option<u64>,
+    pub(crate) session: SessionId,
+}
+
+/// What hands events out, beside a replica.
+pub(crate) struct Dispatching {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) roster: Roster,
+    pub(crate) members: BTreeMap<NodeId, Reach>,
+    /// The next wake of the dispatcher that is on its way.
+    pub(crate) wake_us: Option<u64>,
+    /// That of the roster.
+    pub(crate) roster_wake_us: Option<u64>,
+}
+
+impl Dispatching {
+    pub(crate) fn new() -> Self {
+        Self {
+            dispatcher: Dispatcher::new(Token::new(1)),
+            roster: Roster::new(1),
+            members: BTreeMap::new(),
+            wake_us: None,
+            roster_wake_us: None,
+        }
+    }
+}
+
+/// How long a handler may take with one event.
+pub(crate) const HANDLER_TIME: Duration = Duration::from_millis(1_500);
+
+/// What the dispatcher is told, as mail.
+#[derive(Debug)]
+pub(crate) enum ToDispatcher {
+    Lead(Vec<GroupSnapshot>),
+    Follow,
+    Effects(Vec<Effect>),
+    Heard { member: NodeId, session: SessionId, message: ToLeader },
+    Gone { member: NodeId, session: SessionId },
+    Read { group: GroupId, topic: TopicId, result: ReadResult },
+    Taken { token: Token },
+    Lost { token: Token },
+    Wake,
+}

@@ -1,0 +1,101 @@
+//! Who votes: nodes come, go, and take the place of one whose disk is lost.
+
+use tidings_check::history::Seen;
+use tidings_replica::{Change, Step};
+use tidings_types::id::NodeId;
+use tidings_types::layout::command::Command;
+
+use crate::node::Node;
+use crate::world::World;
+use crate::world::admin::Wish;
+
+impl World {
+    /// A node's disk is lost; a fresh one under a fresh id takes its place.
+    pub(crate) fn replace(&mut self, at: usize) {
+        // A second one before the first is through would be a majority.
+        if self.node(at).disk.is_none() || self.node(at).is_gone || self.admin.is_changing() {
+            return;
+        }
+        let old = self.id(at);
+        self.stats.other_faults += 1;
+        self.power(at);
+        self.node_mut(at).is_gone = true;
+        self.see(Seen::DiskLost { node: old.get() });
+        let fresh = self.newcomer();
+        self.serve_instead(at);
+        self.wish_change(vec![(Step::Learner, fresh)]);
+        self.wish_change(vec![(Step::Voter, fresh), (Step::Gone, old)]);
+    }
+
+    /// One more replica.
+    pub(crate) fn grow(&mut self) -> Option<usize> {
+        if self.admin.is_changing() {
+            return None;
+        }
+        let fresh = self.newcomer();
+        self.wish_change(vec![(Step::Learner, fresh)]);
+        self.wish_change(vec![(Step::Voter, fresh)]);
+        self.place(fresh)
+    }
+
+    /// One replica less: it is told to go, and ends once that is committed.
+    pub(crate) fn shrink(&mut self, at: usize) {
+        let is_store = self.node(at).disk.is_some() && !self.node(at).is_gone;
+        if is_store && !self.admin.is_changing() {
+            let node = self.id(at);
+            self.wish_change(vec![(Step::Gone, node)]);
+        }
+    }
+
+    /// A node that nobody knows yet.
+    fn newcomer(&mut self) -> NodeId {
+        let voters = self.stores().iter().map(|at| self.id(*at)).collect();
+        let n_before = self.nodes.len() as u32;
+        let fresh = NodeId::new(50 + n_before);
+        let at = self.nodes.len();
+        self.nodes.push(Node::new(fresh, voters, true));
+        self.start(at);
+        fresh
+    }
+
+    /// What a node served that never comes back, the newest one serves.
+    fn serve_instead(&mut self, gone: usize) {
+        let Some(&newest) = self.stores().last() else { return };
+        for nodes in self.plan.serving.iter_mut().filter(|nodes| nodes.contains(&gone)) {
+            nodes.retain(|at| *at != gone && *at != newest);
+            nodes.push(newest);
+        }
+        self.will_join(newest);
+    }
+
+    fn wish_change(&mut self, steps: Vec<(Step, NodeId)>) {
+        self.admin.wish(Wish::Change(Change { steps }));
+    }
+
+    /// A change of the membership is done: who left ends.
+    pub(crate) fn changed(&mut self, change: &Change) {
+        self.stats.changes += 1;
+        for (step, node) in &change.steps {
+            if *step == Step::Gone
+                && let Some(at) = self.place(*node)
+                && !self.node(at).is_gone
+            {
+                self.kill(at);
+                self.node_mut(at).is_gone = true;
+                self.serve_instead(at);
+            }
+        }
+    }
+
+    /// Now and then all write a checkpoint, and what lies before an earlier one goes.
+    pub(crate) fn tidy(&mut self) {
+        if self.is_calm || !self.admin.is_idle() || self.now_us < self.tidy_at {
+            return;
+        }
+        self.tidy_at = self.now_us + self.plan.tidy_every_us;
+        self.admin.wish(Wish::Command(Command::Checkpoint));
+        if let Some(index) = self.checkpoint {
+            self.admin.wish(Wish::Command(Command::Purge { index }));
+        }
+    }
+}
