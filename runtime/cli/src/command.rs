@@ -33,6 +33,8 @@ mod tail;
 
 mod topic;
 
+mod verify;
+
 use std::future::Future;
 
 use clap::Subcommand;
@@ -64,6 +66,11 @@ pub(crate) enum Command {
     Dead(dead::Command),
     /// Say how the node is
     Status(status::Args),
+    /// Kill a node under load, and prove that nothing was lost
+    Verify(verify::Args),
+    /// The node that verify tests
+    #[command(hide = true)]
+    VerifyNode(verify::node::Args),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Command),
@@ -88,6 +95,8 @@ impl Command {
             Self::Group(command) => wait_for(group::run(context, command)),
             Self::Dead(command) => wait_for(dead::run(context, command)),
             Self::Status(args) => wait_for(status::run(context, args)),
+            Self::Verify(args) => verify::run(context, args),
+            Self::VerifyNode(args) => verify::node::run(args),
             Self::Bench(command) => bench::run(context, command),
             Self::Log(command) => log::run(context, command),
             Self::Config(command) => config::run(context, command),

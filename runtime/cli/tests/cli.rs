@@ -80,7 +80,7 @@ fn help_names_every_command() {
     let help = stdout(&output);
     for command in [
         "demo", "serve", "publish", "tail", "event", "topic", "group", "dead", "status", "bench",
-        "log", "config",
+        "log", "config", "verify",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
     }
