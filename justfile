@@ -11,3 +11,16 @@ check:
 fix:
     cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
     cargo fmt --all
+
+# Every execution of what threads share; prints how many there were of each model.
+loom:
+    CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg tidings_loom" cargo test -p tidings-types --release --lib --locked sync -- --nocapture
+
+# The release binary on a bad disk, under SIGKILLs, and 1,000 simulated worlds.
+proof:
+    cargo build --release --bin tidings
+    tests/accept/proof.sh target/release/tidings
+
+# Each fuzz target for so many seconds; needs nightly and cargo-fuzz.
+fuzz seconds="600" *targets="":
+    tests/fuzz/run.sh {{seconds}} {{targets}}

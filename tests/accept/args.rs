@@ -12,6 +12,10 @@ pub(crate) struct Args {
     pub(crate) port: u16,
     pub(crate) data: PathBuf,
     pub(crate) is_fixed: bool,
+    /// Runs the faults whose name has one of these, with commas between.
+    pub(crate) only: String,
+    /// A file system that can be filled, for `faults`.
+    pub(crate) small_disk: Option<PathBuf>,
 }
 
 impl Args {
@@ -28,13 +32,17 @@ impl Args {
             port: 0,
             data: PathBuf::new(),
             is_fixed: false,
+            only: String::new(),
+            small_disk: None,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().unwrap_or_default();
             let number = |text: String| text.parse().expect("a number follows the flag");
             match word.as_str() {
-                "kill" | "poison" | "ready" | "story" | "quick" | "poison-node" => args.mode = word,
+                "kill" | "poison" | "ready" | "story" | "quick" | "poison-node" | "faults" => {
+                    args.mode = word;
+                }
                 "--binary" => args.binary = value().into(),
                 "--kills" => args.kills = value().parse().expect("a number follows --kills"),
                 "--rate" => args.rate = number(value()),
@@ -43,6 +51,8 @@ impl Args {
                 "--port" => args.port = value().parse().expect("a port follows --port"),
                 "--data" => args.data = value().into(),
                 "--fixed" => args.is_fixed = true,
+                "--only" => args.only = value(),
+                "--small-disk" => args.small_disk = Some(value().into()),
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep;
 
@@ -27,6 +27,11 @@ impl Process {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         let (program, data) = (program.to_owned(), data.to_owned());
         Ok(Self { port: free_port()?, data, program, arguments, child: None })
+    }
+
+    /// What the next life is a process of.
+    pub(crate) fn become_program(&mut self, program: &Path, arguments: Vec<String>) {
+        (self.program, self.arguments) = (program.to_owned(), arguments);
     }
 
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
@@ -61,6 +66,24 @@ impl Process {
             sleep(LOOK_AGAIN).await;
         }
         Err("the node was not ready within 60 s".into())
+    }
+
+    /// Waits for the node's end, which nobody asked for; its status, and when it was seen.
+    pub(crate) async fn ended(
+        &mut self,
+        within: Duration,
+    ) -> Result<(ExitStatus, SystemTime), Failed> {
+        let mut child = self.child.take().ok_or("the node was not started")?;
+        let began = Instant::now();
+        while began.elapsed() < within {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status, SystemTime::now()));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        child.kill()?;
+        child.wait()?;
+        Err(format!("the node did not end within {within:?}").into())
     }
 
     /// SIGKILL.

@@ -37,3 +37,7 @@ mod connections;
 mod stream;
 
 pub mod serve;
+
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidings_delivery::retry::RetryPolicy;
 use tidings_delivery::session::Verdict;
 use tidings_node::service::{Handler, Policy, ServiceSpec, Work};
-use tidings_types::layout::command::{DeadReason, GroupStart};
+use tidings_types::layout::command::{Command, DeadReason, GroupStart};
 use tidings_types::name::{GroupName, TopicName};
 use tokio::sync::watch;
 
@@ -443,4 +443,44 @@ fn ending_cuts_nothing_off() {
     let running = served.running.take().unwrap();
     served.ambient.block_on(running.ended());
     assert!(std::net::TcpStream::connect(served.addr).is_err(), "nobody listens any more");
+}
+
+/// F45: what a purge took must be answered with 410 and the offset to go on from, and must never be
+/// skipped in silence; who does not say where to begin is given what is left. We purge behind a
+/// checkpoint, as retention does.
+#[test]
+fn f45_purged_events_are_gone_and_said_to_be() {
+    let served = Served::start_in_memory();
+    assert_eq!(served.post("/v1/topics", r#"{"name":"users"}"#).status, 201);
+    let publish = |n: u32| {
+        let event = json!({"type": "a.v1", "key": "k", "data": n}).to_string();
+        assert_eq!(served.post(EVENTS, &event).status, 201);
+    };
+    (0..3).for_each(publish);
+    let core = served.core.as_ref().unwrap();
+    served.ambient.block_on(core.command(Command::Checkpoint)).unwrap();
+    (3..5).for_each(publish);
+    let index = served.ambient.block_on(core.checkpoints())[0];
+    assert_eq!(
+        served.get(&format!("{EVENTS}?from=0")).json()["events"].as_array().unwrap().len(),
+        5
+    );
+    served.ambient.block_on(core.command(Command::Purge { index })).unwrap();
+
+    for from in 0..3 {
+        let gone = served.get(&format!("{EVENTS}?from={from}"));
+        assert_eq!((gone.status, &*gone.code()), (410, "T0302"));
+        assert_eq!(gone.json()["start"], 3);
+    }
+    for (query, offsets) in
+        [("", &[3, 4][..]), ("?from=3", &[3, 4]), ("?from=4", &[4]), ("?from=5", &[])]
+    {
+        let page = served.get(&format!("{EVENTS}{query}"));
+        assert_eq!(page.status, 200, "{query}");
+        let events = page.json()["events"].as_array().unwrap().clone();
+        let found: Vec<_> = events.iter().map(|event| event["offset"].as_u64().unwrap()).collect();
+        assert_eq!(found, offsets, "{query}");
+    }
+    let topic = served.get("/v1/topics/users").json();
+    assert_eq!((&topic["start"], &topic["end"]), (&json!(3), &json!(5)));
 }

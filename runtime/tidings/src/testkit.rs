@@ -5,7 +5,7 @@
 //! log is written inline. Everything else is the same code path.
 
 use std::convert::Infallible;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tidings_node::api::{DeadLetterInfo, GroupInfo};
 use tidings_node::error::{FindError, ReadError};
 use tidings_node::handle::NodeHandle;
 use tidings_node::service::ServiceSpec;
-use tidings_node::testkit::TestCore;
+use tidings_node::testkit::{TestCore, TestDisk};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
 use tokio::time::sleep;
@@ -68,7 +68,19 @@ pub struct TestNode {
     publisher: Publisher,
     n_attempts: Arc<AtomicU64>,
     /// Gone when the test ends.
-    _data: TempDir,
+    data: TempDir,
+}
+
+/// What a node leaves when it ends: its disk, and the directory of its services.
+pub struct Remains {
+    disk: Arc<TestDisk>,
+    data: TempDir,
+}
+
+impl fmt::Debug for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remains").field("data", &self.data).finish_non_exhaustive()
+    }
 }
 
 /// Puts the services of a test together.
@@ -108,11 +120,20 @@ impl TestNodeBuilder {
     /// Outside a current-thread runtime, or if the services do not fit together.
     pub async fn start(self) -> TestNode {
         let data = TempDir::new().expect("the system has room for a directory");
+        self.start_on(Remains { disk: Arc::default(), data }).await
+    }
+
+    /// Starts the node on what another one left.
+    ///
+    /// # Panics
+    /// See [`TestNodeBuilder::start`]; and if the disk cannot be used.
+    pub async fn start_on(self, remains: Remains) -> TestNode {
+        let Remains { disk, data } = remains;
         pause();
-        let core = TestCore::start(self.services, data.path()).await;
+        let core = TestCore::start_on(disk, self.services, data.path()).await;
         let core = core.unwrap_or_else(|error| panic!("node does not start: {error}"));
         let publisher = Publisher::new(core.handle.publisher());
-        TestNode { core, publisher, n_attempts: self.n_attempts, _data: data }
+        TestNode { core, publisher, n_attempts: self.n_attempts, data }
     }
 }
 
@@ -218,13 +239,29 @@ impl TestNode {
     }
 
     /// Ends the node in order: handlers finish, and their values are dropped.
-    pub async fn stop(self) {
-        drop(self.core.drain().await);
+    pub async fn stop(self) -> Remains {
+        Remains { disk: self.core.drain().await, data: self.data }
+    }
+
+    /// Ends the node as a power cut would: what runs is cut off, and what was not on the disk is
+    /// lost.
+    pub async fn crash(self) -> Remains {
+        Remains { disk: self.core.crash().await, data: self.data }
+    }
+
+    /// Turns the node's wall clock by so many milliseconds, as a person or a time server would.
+    pub fn turn_wall_clock(&self, by_ms: i64) {
+        self.core.turn_wall_clock(by_ms);
     }
 
     /// A publisher of the node, for the code under test.
     pub const fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// The node below, for commands that nobody gives by hand.
+    pub const fn core(&self) -> &TestCore {
+        &self.core
     }
 
     /// The way into the node, for what is not here.

@@ -11,8 +11,10 @@ use axum::Router;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidings_gateway::serve::{GatewayOptions, Running, serve};
+use tidings_node::handle::NodeHandle;
 use tidings_node::node::{NodeOptions, RunningNode, start};
 use tidings_node::service::ServiceSpec;
+use tidings_node::testkit::TestCore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -27,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) running: Option<Running>,
     end: Option<oneshot::Sender<()>>,
     node: Option<RunningNode>,
+    /// The node in its place if it is one in memory.
+    pub(crate) core: Option<TestCore>,
     _data: TempDir,
 }
 
@@ -42,18 +46,39 @@ impl Served {
         routes: Router,
         token: Option<&str>,
     ) -> Self {
-        let ambient = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let data = tempfile::tempdir().unwrap();
+        let (ambient, data) = ground();
         let options = NodeOptions { services, ..NodeOptions::new(data.path()) };
         let node = ambient.block_on(start(options)).unwrap();
+        let handle = node.handle.clone();
+        let mut served = Self::on(ambient, data, &handle, (routes, token));
+        served.node = Some(node);
+        served
+    }
+
+    /// Starts one in memory, which takes every command. It is ready when this returns.
+    pub(crate) fn start_in_memory() -> Self {
+        let (ambient, data) = ground();
+        let core = ambient.block_on(TestCore::start(Vec::new(), data.path())).unwrap();
+        let handle = core.handle.clone();
+        let mut served = Self::on(ambient, data, &handle, (Router::new(), None));
+        served.core = Some(core);
+        served
+    }
+
+    fn on(
+        ambient: Runtime,
+        data: TempDir,
+        handle: &NodeHandle,
+        (routes, token): (Router, Option<&str>),
+    ) -> Self {
         let (end, ended) = oneshot::channel();
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = GatewayOptions { listen, token: token.map(str::to_owned) };
         let shutdown = async move { drop(ended.await) };
-        let running = serve(options, node.handle.clone(), routes, shutdown).unwrap();
+        let running = serve(options, handle.clone(), routes, shutdown).unwrap();
         let addr = running.local_addr();
-        let (running, end, node) = (Some(running), Some(end), Some(node));
-        let served = Self { addr, ambient, running, end, node, _data: data };
+        let (running, end) = (Some(running), Some(end));
+        let served = Self { addr, ambient, running, end, node: None, core: None, _data: data };
         let is_ready = || served.get("/readyz").status == 200;
         assert!((0..2_000).any(|_| is_ready() || pause()), "the node must become ready");
         served
@@ -106,7 +131,16 @@ impl Drop for Served {
         if let Some(node) = self.node.take() {
             self.ambient.block_on(node.drain());
         }
+        if let Some(core) = self.core.take() {
+            self.ambient.block_on(core.drain());
+        }
     }
+}
+
+/// Threads for the services, and a folder.
+fn ground() -> (Runtime, TempDir) {
+    let ambient = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    (ambient.unwrap(), tempfile::tempdir().unwrap())
 }
 
 /// Lets others run for a moment; `false`, for use in a chain.
