@@ -1,6 +1,6 @@
 //! One node: its disk, and while it runs its process with the cores in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidings_log::{Checkpoint, Disk, Job, Writer, checkpoint};
 use tidings_replica::{Input, Proposal, Replica};
@@ -95,6 +95,8 @@ pub(crate) struct Store {
     /// The next wake that is on its way.
     pub(crate) wake_us: Option<u64>,
     pub(crate) leads: bool,
+    /// What it has said to be settled in this life: group, topic, offset.
+    pub(crate) settled: BTreeSet<(u32, u32, u64)>,
 }
 
 /// What the cores of a process tell each other.

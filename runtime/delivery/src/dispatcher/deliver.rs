@@ -151,6 +151,7 @@ impl Group {
         let is_budget_left = self.reading.n_reads_out < READS_OUT_MAX;
         let group = self.id;
         let mailbox = self.mailbox_mut(idx);
+        mailbox.skip_settled();
         if !mailbox.needs_read(step.now_ms) {
             return true;
         }

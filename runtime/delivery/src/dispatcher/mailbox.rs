@@ -153,6 +153,22 @@ impl Mailbox {
         self.reading.is_some()
     }
 
+    /// What is settled need not be read, and the log may have let it go.
+    pub(super) fn skip_settled(&mut self) {
+        if self.has_fetched() || self.is_reading() {
+            return;
+        }
+        while let Some(range) = self.settled_ahead.first_entry()
+            && *range.key() <= self.fetched
+        {
+            self.fetched = self.fetched.max(range.remove());
+        }
+        if self.next < self.fetched {
+            self.next = self.fetched;
+            self.failed_ahead = self.failed_ahead.split_off(&self.next);
+        }
+    }
+
     /// Begins a read: its start.
     pub(super) fn begin_read(&mut self) -> Offset {
         assert!(!self.is_reading(), "one read at a time");
@@ -332,4 +348,42 @@ pub(super) fn fold(offsets: &mut Vec<Offset>) -> Vec<AckRange> {
         }
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is settled may be purged at any moment, so it must not be asked for: the read would fail
+    /// for ever, and the group would stand still. We settle what was never read, and more behind.
+    #[test]
+    fn read_begins_behind_what_is_settled() {
+        let offset = Offset::new;
+        let snapshot = MailboxSnapshot {
+            topic: TopicId::new(1),
+            floor: offset(5),
+            acked: Vec::new(),
+            failed: Vec::new(),
+            end: offset(30),
+        };
+        let mut mailbox = Mailbox::new(&snapshot);
+        mailbox.reaches(snapshot.end);
+        mailbox.fail_ahead(offset(7), 1, 0);
+        mailbox.settle_ahead(offset(6), offset(9));
+        mailbox.settle_ahead(offset(12), offset(14));
+        mailbox.skip_settled();
+        assert_eq!(mailbox.next(), offset(5), "the first one is not settled");
+        mailbox.settle_ahead(offset(5), offset(6));
+        mailbox.skip_settled();
+        assert_eq!((mailbox.next(), mailbox.begin_read()), (offset(9), offset(9)));
+        mailbox.settle_ahead(offset(9), offset(12));
+        mailbox.skip_settled();
+        assert_eq!(mailbox.next(), offset(9), "a read is out");
+        mailbox.fail_read(0);
+        mailbox.skip_settled();
+        assert_eq!((mailbox.next(), mailbox.failed_ahead(offset(7))), (offset(14), (0, 0)));
+        mailbox.settle_ahead(offset(14), offset(30));
+        mailbox.skip_settled();
+        assert!(!mailbox.needs_read(0) && !mailbox.is_hungry());
+    }
 }

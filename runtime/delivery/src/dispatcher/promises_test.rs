@@ -195,6 +195,29 @@ fn recalled_turn_stays_in_front_of_its_key() {
     }
 }
 
+/// The refusal of a turn that was recalled must not bring its event back once more: by then another
+/// turn of it may be out. We move the lane while a turn is out, let the event be handled again, and
+/// only then let the log refuse the first turn.
+#[test]
+fn refusal_of_a_recalled_turn_leaves_its_successor_alone() {
+    let mut world = World::new(7, 1);
+    world.fail_percent = 0;
+    world.always_emits = true;
+    world.lead();
+    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+    let other = world.groups[1];
+    world.drain(other);
+    world.publish_keyed(topic, &["mover"]);
+    world.work_and_hear(group, worker);
+    world.move_away_and_back(group);
+    world.work_and_hear(group, worker);
+    world.apply_proposals(1);
+    world.finish();
+    let of_group = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
+    let offsets: Vec<_> = of_group.map(|seen| seen.2.get()).collect();
+    assert_eq!(offsets, [0, 0]);
+}
+
 /// What happens to members, beside the plain way of events.
 #[derive(Clone, Copy, Debug)]
 struct Troubles {

@@ -1,6 +1,6 @@
 //! Starting a node's process, and ending it in all the ways there are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidings_check::history::Seen;
@@ -92,7 +92,9 @@ impl World {
                 let (queued, writing) = (Vec::new(), Vec::new());
                 let (wake_us, leads) = (None, false);
                 let aside = VecDeque::new();
-                let store = Store { replica, writer, queued, writing, aside, wake_us, leads };
+                let settled = BTreeSet::new();
+                let store =
+                    Store { replica, writer, queued, writing, aside, wake_us, leads, settled };
                 Ok(Some((store, identity.incarnation)))
             }
             Err(error) => {

@@ -12,8 +12,13 @@ use crate::world::admin::Wish;
 impl World {
     /// A node's disk is lost; a fresh one under a fresh id takes its place.
     pub(crate) fn replace(&mut self, at: usize) {
-        // A second one before the first is through would be a majority.
-        if self.node(at).disk.is_none() || self.node(at).is_gone || self.admin.is_changing() {
+        // The first election needs every voter: a cluster that loses one before it begins anew. And a
+        // second one before the first is through would be a majority.
+        if self.leaders.n_terms() == 0
+            || self.node(at).disk.is_none()
+            || self.node(at).is_gone
+            || self.admin.is_changing()
+        {
             return;
         }
         let old = self.id(at);

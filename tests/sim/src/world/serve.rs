@@ -1,5 +1,7 @@
 //! A process's own side of delivery: its member, and how it comes to be one.
 
+use std::ops::Range;
+
 use tidings_check::history::Seen;
 use tidings_delivery::member::{Input, Output};
 use tidings_delivery::message::{SessionId, ToLeader};
@@ -40,12 +42,28 @@ impl World {
         self.trace.line(self.now_us, || format!("{id} was given a snapshot"));
     }
 
+    /// Nobody redrives here, so a replica that settles an event twice took two outcomes for it.
+    fn settle_once(&mut self, at: usize, (group, topic): (u32, u32), offsets: Range<u64>) {
+        let id = self.id(at);
+        let Some(store) = self.node_mut(at).store_mut() else { return };
+        let mut twice = None;
+        for offset in offsets {
+            if !store.settled.insert((group, topic, offset)) {
+                twice = Some(offset);
+            }
+        }
+        if let Some(offset) = twice {
+            self.fail(format!("{id} settles {topic}/{offset} twice for group {group}"));
+        }
+    }
+
     pub(crate) fn serve_effects(&mut self, at: usize, effects: Vec<Effect>) {
         for effect in &effects {
             match effect {
                 Effect::Settled { group, topic, range, dead } => {
                     let (group, topic, first) = (group.get(), topic.get(), range.start.get());
                     let (n_events, is_dead) = (u64::from(range.len), *dead);
+                    self.settle_once(at, (group, topic), first..first + n_events);
                     if self.settled.insert((group, topic, first)) {
                         let others = first + 1..first + n_events;
                         self.settled.extend(others.map(|offset| (group, topic, offset)));
