@@ -31,6 +31,9 @@ use crate::head::Head;
 use crate::identity::{self, Identity, Known, Record};
 use crate::segment::{self, HeaderRead, Segment};
 
+/// Size of the first read of a segment of which only the Head is wanted.
+const HEAD_STEP_BYTES: usize = 16 << 10;
+
 /// See the module's description.
 pub(crate) struct Survey {
     pub(crate) identity: Option<Identity>,
@@ -217,7 +220,7 @@ fn look_inside(
     let number = segment.number;
     let position = segment.first_frame();
     let damaged = |why| OpenError::Damaged { segment: number, position, why };
-    let mut frames = frames(disk, segment)?;
+    let mut frames = Frames::new(segment, open_file(disk, number)?, HEAD_STEP_BYTES);
     let reading = || failed("reading", number);
     if let Some(frame) = frames.read(position).map_err(reading())? {
         return head_of(&frame).map(Filling::Used).map_err(damaged);

@@ -37,6 +37,12 @@ impl SimDisk {
         Self { memory: MemoryDisk::new(), synced: Arc::default() }
     }
 
+    /// What of it is durable, as another disk.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Self {
+        Self { memory: self.memory.durable_copy(), synced: Arc::default() }
+    }
+
     /// The disk below, to turn its knobs.
     pub(crate) const fn memory(&self) -> &MemoryDisk {
         &self.memory

@@ -69,6 +69,12 @@ pub(crate) enum Fault {
     Shrink(Whom),
     /// The next write fails.
     WriteFails(Whom, u64),
+    /// Somebody makes a copy of the disk.
+    #[cfg(test)]
+    Copy(Whom),
+    /// The power goes, and it comes back with that copy, or with an empty disk.
+    #[cfg(test)]
+    RollBack(Whom, u64),
 }
 
 impl Fault {

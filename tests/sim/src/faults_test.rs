@@ -51,6 +51,19 @@ fn f03_majority_is_killed() {
     assert!(stats.powercuts == 8, "{stats:?}");
 }
 
+/// All nodes are killed at once, fifty times, with one replica and with three: what was acknowledged
+/// and what was settled must be known after each start.
+#[test]
+fn f04_all_are_killed_at_once() {
+    let kills: Vec<_> =
+        (1..=13).map(|n| (n * 500 * MS, Fault::Kill(Whom::All, 20 * MS * n))).collect();
+    for n_stores in [1, 3] {
+        // Each kill hits the service node too.
+        let stats = hold(n_stores, same, &kills);
+        assert_eq!(stats.kills, 4 * 13 * (n_stores as u64 + 1), "{stats:?}");
+    }
+}
+
 /// A leader is stopped for 0.3, 2 and 5 s and goes on: it must acknowledge nothing that the others
 /// do not have, and its workers must settle nothing that went elsewhere.
 #[test]
@@ -140,6 +153,19 @@ fn f20_doubled_late_and_lost_messages() {
 fn f30_lost_disk_is_replaced() {
     for whom in [Whom::Leader, Whom::Follower] {
         let stats = hold(3, same, &[(2 * SECOND, Fault::Replace(whom))]);
+        assert!(stats.changes >= 8, "{stats:?}");
+    }
+}
+
+/// A follower comes back with an old copy of its disk, or with an empty one, under its old id: it
+/// must say so and take no part, or what it acknowledged could be outvoted. A fresh one replaces it.
+#[test]
+fn f31_rolled_back_disk_takes_no_part() {
+    let back = (5 * SECOND, Fault::RollBack(Whom::Follower, 300 * MS));
+    let copied = [(2 * SECOND, Fault::Copy(Whom::All)), back];
+    for faults in [&copied[..], &[back]] {
+        let stats = hold(3, same, faults);
+        assert_eq!(stats.damages, 4, "{stats:?}");
         assert!(stats.changes >= 8, "{stats:?}");
     }
 }

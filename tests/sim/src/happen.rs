@@ -1,6 +1,6 @@
 //! What happens, and the queue that puts it in order.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
@@ -113,53 +113,32 @@ pub(crate) enum What {
     },
 }
 
-struct Scheduled {
-    at_us: u64,
-    number: u64,
-    happens: Happens,
-}
-
-impl Scheduled {
-    const fn order(&self) -> (u64, u64) {
-        (self.at_us, self.number)
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order().cmp(&other.order())
-    }
-}
-
 /// What is to happen, soonest first; at the same moment in the order in which it was put in.
 #[derive(Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Reverse<Scheduled>>,
+    /// When, the how-manieth that was put in, and its place. What happens is large, and a heap moves
+    /// what it holds, so that lies beside it.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    places: Vec<Option<Happens>>,
+    free: Vec<usize>,
     n_put: u64,
 }
 
 impl Queue {
     pub(crate) fn put(&mut self, at_us: u64, happens: Happens) {
         self.n_put += 1;
-        self.heap.push(Reverse(Scheduled { at_us, number: self.n_put, happens }));
+        let place = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(place) {
+            Some(free) => *free = Some(happens),
+            None => self.places.push(Some(happens)),
+        }
+        self.heap.push(Reverse((at_us, self.n_put, place)));
     }
 
     pub(crate) fn take(&mut self) -> Option<(u64, Happens)> {
-        let Reverse(Scheduled { at_us, happens, .. }) = self.heap.pop()?;
+        let Reverse((at_us, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        let happens = self.places.get_mut(place)?.take()?;
         Some((at_us, happens))
     }
 }

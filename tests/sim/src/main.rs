@@ -7,8 +7,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use mimalloc::MiMalloc;
 use tidings_check::history::Line;
 use tidings_sim::{Plan, Summary, Wrong, crash, keep_panics, ledger, many, run};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Whole clusters in one thread, in virtual time, on disks and links that fail.
 #[derive(Debug, Parser)]

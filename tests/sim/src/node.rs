@@ -21,6 +21,11 @@ pub(crate) struct Node {
     pub(crate) voters: Vec<NodeId>,
     /// Nothing, if it has no replica.
     pub(crate) disk: Option<SimDisk>,
+    /// An older copy of it, as a backup would have.
+    #[cfg(test)]
+    pub(crate) copy: Option<SimDisk>,
+    /// Its disk is not what it was, so it is to say that it is damaged.
+    pub(crate) is_rolled_back: bool,
     pub(crate) process: Option<Process>,
     /// Counts its starts, so that what was meant for an earlier one is told apart.
     pub(crate) start: u32,
@@ -42,6 +47,9 @@ impl Node {
             id,
             voters,
             disk: has_store.then(SimDisk::new),
+            #[cfg(test)]
+            copy: None,
+            is_rolled_back: false,
             process: None,
             start: 0,
             paused_until: 0,
@@ -95,6 +103,8 @@ pub(crate) struct Store {
     /// The next wake that is on its way.
     pub(crate) wake_us: Option<u64>,
     pub(crate) leads: bool,
+    /// It took a step since somebody looked where it stands.
+    pub(crate) has_stepped: bool,
     /// What it has said to be settled in this life: group, topic, offset.
     pub(crate) settled: BTreeSet<(u32, u32, u64)>,
 }

@@ -89,7 +89,7 @@ impl Plan {
             late_percent: if is_noisy { chance.below(8) } else { 0 },
             late_us: 300_000,
         };
-        let sizes = [64 << 10, 64 << 10, 128 << 10, 256 << 10];
+        let sizes = [96 << 10, 96 << 10, 128 << 10, 256 << 10];
         let n_services = chance.pick(&[0, 0, 0, 1, 2]).unwrap_or_default();
         let n_topics = chance.between(2, 3) as u32;
         // The first group's handlers publish to the last topic, so it must not read that one.
@@ -120,7 +120,7 @@ impl Plan {
             n_workers: chance.between(1, 3) as u32,
             handlers: Handlers::random(chance),
             noise,
-            segment_bytes: chance.pick(&sizes).unwrap_or(64 << 10),
+            segment_bytes: chance.pick(&sizes).unwrap_or(96 << 10),
             tail_bytes_max: chance.pick(&[8 << 10, 64 << 10, 64 << 20]).unwrap_or(64 << 20),
             attempts_max: chance.between(2, 5) as u32,
             acknowledged_min: 20,

@@ -68,6 +68,8 @@ counts! {
     fetches,
     /// Changes of who votes.
     changes,
+    /// Replicas that said that their log is not what it was.
+    damages,
     /// Lines of history that were checked.
     lines,
 }

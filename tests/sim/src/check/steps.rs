@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 
 use tidings_replica::Status;
 use tidings_types::id::NodeId;
+use tidings_types::offset::Term;
 
 /// See the module's description.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    last: BTreeMap<NodeId, (u32, Status)>,
-    /// The newest term of each that its disk holds.
-    terms: BTreeMap<NodeId, u64>,
+    known: BTreeMap<NodeId, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    start: u32,
+    last: Status,
+    /// The newest term that its disk holds.
+    durable: Term,
 }
 
 impl Steps {
@@ -22,18 +29,19 @@ impl Steps {
         status: &Status,
         is_durable: bool,
     ) -> Result<(), String> {
-        let term = self.terms.entry(node).or_default();
-        if status.term.get() < *term {
-            return Err(format!("{node} forgot term {term}: {status:?}"));
+        let fresh = || Known { start, last: *status, durable: Term::default() };
+        let known = self.known.entry(node).or_insert_with(fresh);
+        if status.term < known.durable {
+            return Err(format!("{node} forgot term {}: {status:?}", known.durable));
         }
         if is_durable {
-            *term = status.term.get();
+            known.durable = status.term;
         }
-        let (before_start, before) = *self.last.entry(node).or_insert((start, *status));
-        self.last.insert(node, (start, *status));
+        let (is_same_start, before) = (known.start == start, known.last);
+        (known.start, known.last) = (start, *status);
         let is_ordered = status.applied <= status.commit && status.commit <= status.last_index;
         // What was committed is known again only after a while.
-        let goes_on = before_start != start
+        let goes_on = !is_same_start
             || (before.term <= status.term
                 && before.commit <= status.commit
                 && before.applied <= status.applied);
@@ -47,7 +55,7 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use tidings_replica::Role;
-    use tidings_types::offset::{LogIndex, Term};
+    use tidings_types::offset::LogIndex;
 
     use super::*;
 

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidings_check::history::Seen;
+use tidings_log::disk::{Fate, Kept};
 use tidings_log::{Disk, Identity, OpenError, Opened};
 use tidings_replica::Stored;
 use tidings_replica::{Options, Output, Pace, Replica};
 use tidings_types::id::{ClusterId, Incarnation, NodeId};
 use tidings_types::limits::TICK;
 
+#[cfg(test)]
+use crate::disk::SimDisk;
 use crate::happen::{Happens, What};
 use crate::link::Uplink;
 use crate::node::{Process, Store};
@@ -90,11 +93,20 @@ impl World {
         match Replica::open(options, stored, now, out) {
             Ok(replica) => {
                 let (queued, writing) = (Vec::new(), Vec::new());
-                let (wake_us, leads) = (None, false);
+                let (wake_us, leads, has_stepped) = (None, false, true);
                 let aside = VecDeque::new();
                 let settled = BTreeSet::new();
-                let store =
-                    Store { replica, writer, queued, writing, aside, wake_us, leads, settled };
+                let store = Store {
+                    replica,
+                    writer,
+                    queued,
+                    writing,
+                    aside,
+                    wake_us,
+                    leads,
+                    has_stepped,
+                    settled,
+                };
                 Ok(Some((store, identity.incarnation)))
             }
             Err(error) => {
@@ -114,9 +126,22 @@ impl World {
     pub(crate) fn power(&mut self, at: usize) {
         self.end_process(at, 2 * SECOND);
         let Some(disk) = self.node(at).disk.clone() else { return };
-        let keeps = self.chance.pick(&[0, 0, 30, 70, 100]).unwrap_or_default();
-        let chance = &mut self.chance;
-        disk.memory().crash_keeping(|_, _| keeps > 0 && chance.percent(keeps));
+        let mut kept = |of: &[Kept]| self.chance.pick(of).unwrap_or(Kept::Nothing);
+        let bytes = kept(&[Kept::Nothing, Kept::Nothing, Kept::Some, Kept::Torn, Kept::All]);
+        let names = kept(&[Kept::Nothing, Kept::Some, Kept::All]);
+        let seed = self.chance.number();
+        disk.memory().crash_as(Fate { bytes, names, seed });
+    }
+
+    /// The power goes, and what comes back is an older copy of the disk, or an empty one.
+    #[cfg(test)]
+    pub(crate) fn roll_back(&mut self, at: usize) {
+        self.power(at);
+        let node = self.node_mut(at);
+        if node.disk.is_some() {
+            node.disk = Some(node.copy.take().unwrap_or_else(SimDisk::new));
+            node.is_rolled_back = true;
+        }
     }
 
     /// Ends the process; others notice broken links after so long at most.
@@ -143,7 +168,8 @@ impl World {
     fn leave_half_done(&mut self, at: usize, mut store: Store) {
         let Some(disk) = self.node(at).disk.clone() else { return };
         if !store.writing.is_empty() {
-            disk.memory().fail_after(self.chance.below(6));
+            let n_changes = self.chance.below(6);
+            disk.memory().fail_after_torn(n_changes, self.chance.number());
             // Whether it fails half-way is of no interest to a process that is gone.
             drop(store.writer.write(store.writing));
         }

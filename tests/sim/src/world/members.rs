@@ -1,7 +1,7 @@
 //! Who votes: nodes come, go, and take the place of one whose disk is lost.
 
 use tidings_check::history::Seen;
-use tidings_replica::{Change, Step};
+use tidings_replica::{Change, Damage, Step};
 use tidings_types::id::NodeId;
 use tidings_types::layout::command::Command;
 
@@ -21,9 +21,26 @@ impl World {
         {
             return;
         }
-        let old = self.id(at);
         self.stats.other_faults += 1;
         self.power(at);
+        self.take_its_place(at);
+    }
+
+    /// A replica says that its log is not what it was, which it may say after a rollback only. It
+    /// ends, and an operator lets a fresh one take its place.
+    pub(crate) fn damaged(&mut self, at: usize, damage: &Damage) {
+        let id = self.id(at);
+        if !self.node(at).is_rolled_back {
+            return self.fail(format!("{id} says that it is damaged: {damage}"));
+        }
+        self.trace.line(self.now_us, || format!("{id} is damaged: {damage}"));
+        self.stats.damages += 1;
+        self.kill(at);
+        self.take_its_place(at);
+    }
+
+    fn take_its_place(&mut self, at: usize) {
+        let old = self.id(at);
         self.node_mut(at).is_gone = true;
         self.see(Seen::DiskLost { node: old.get() });
         let fresh = self.newcomer();

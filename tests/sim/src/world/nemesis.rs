@@ -2,6 +2,8 @@
 
 use tidings_check::history::{Installed, Seen};
 
+#[cfg(test)]
+use crate::disk::SimDisk;
 use crate::fault::{Cut, Fault, Whom};
 use crate::happen::Happens;
 use crate::net::Shape;
@@ -55,6 +57,17 @@ impl World {
             Fault::WriteFails(whom, _) => self.each(whom, |world, at| {
                 world.stats.disk_errors += 1;
                 world.with_disk(at, |disk| disk.fail_next_write());
+            }),
+            #[cfg(test)]
+            Fault::Copy(whom) => self.each(whom, |world, at| {
+                let node = world.node_mut(at);
+                node.copy = node.disk.as_ref().map(SimDisk::copy);
+            }),
+            #[cfg(test)]
+            Fault::RollBack(whom, down_us) => self.each(whom, |world, at| {
+                world.stats.other_faults += 1;
+                world.roll_back(at);
+                world.after(down_us, Happens::Start(at));
             }),
         };
         let what = fault.words();

@@ -21,6 +21,10 @@ use crate::world::{MS, World};
 /// Keys of events without a key begin here.
 const KEYLESS: u64 = 1 << 32;
 
+/// With so many calls without an answer, nobody calls any more: after a long time without a leader
+/// all of them go into one entry, and a segment must hold it.
+const CALLS_OPEN_MAX: usize = 64;
+
 /// All calls of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
@@ -88,7 +92,9 @@ impl World {
         });
         let running: Vec<usize> = running.collect();
         let topics = self.admin.topics().to_vec();
-        let (Some(at), Some(topic)) = (self.chance.pick(&running), self.chance.pick(&topics))
+        let may_call = self.calls.n_open() < CALLS_OPEN_MAX;
+        let (true, Some(at), Some(topic)) =
+            (may_call, self.chance.pick(&running), self.chance.pick(&topics))
         else {
             // It comes back later; without a node there is nobody to call.
             if !self.is_calm {

@@ -57,6 +57,7 @@ impl World {
         let mut out = Vec::new();
         let Some(store) = self.node_mut(at).store_mut() else { return };
         store.replica.step(now, input, &mut out);
+        store.has_stepped = true;
         self.carry_out(at, out);
     }
 
@@ -102,10 +103,7 @@ impl World {
                     self.stats.installs += 1;
                     self.restored(at, &groups);
                 }
-                Output::Damaged(damage) => {
-                    let id = self.id(at);
-                    self.fail(format!("{id} says that it is damaged: {damage}"));
-                }
+                Output::Damaged(damage) => self.damaged(at, &damage),
             }
         }
         self.write_on(at);
@@ -269,7 +267,11 @@ impl World {
     pub(crate) fn arm(&mut self, at: usize) {
         let now_us = self.now_us;
         let (start, id) = (self.node(at).start, self.node(at).id);
+        let is_rolled_back = self.node(at).is_rolled_back;
         let Some(store) = self.node_mut(at).store_mut() else { return };
+        if !std::mem::take(&mut store.has_stepped) {
+            return;
+        }
         let is_durable = store.writing.is_empty() && store.queued.is_empty();
         let status = store.replica.status();
         let wake_us = store.replica.wake_at().map(|at| at.as_micros() as u64);
@@ -279,8 +281,10 @@ impl World {
             store.wake_us = Some(wake_us);
             self.to(at, wake_us.saturating_sub(now_us), What::Wake);
         }
-        let goes_on = self.steps.stands(id, start, &status, is_durable);
-        self.hold(goes_on);
+        if !is_rolled_back {
+            let goes_on = self.steps.stands(id, start, &status, is_durable);
+            self.hold(goes_on);
+        }
         if status.role == Role::Leader {
             let is_alone = self.leaders.leads(id, status.term.get());
             self.hold(is_alone);
