@@ -103,8 +103,9 @@ pub(crate) async fn lives(
     node.start()?;
     node.ready().await?;
     let load = Load::start(node.port, RATE);
-    // Something to read.
-    sleep(Duration::from_millis(500)).await;
+    let is_stored = |request: &Request| request.outcome == Outcome::Acknowledged;
+    let first = within(Duration::from_secs(30), || load.so_far().into_iter().find(is_stored));
+    first.await.ok_or("there is nothing to read")?;
     let probes = Probes::start(node.port);
     sleep(lasts).await;
     let seen = probes.stop().await?;
@@ -169,7 +170,6 @@ pub(crate) async fn full(binary: PathBuf, disk: Option<PathBuf>) -> Result<Item,
     };
     let back = within(Duration::from_secs(60), || load.so_far().into_iter().find(is_back));
     let back = back.await.ok_or("publishing did not come back")?;
-    sleep(Duration::from_millis(500)).await;
     let requests = load.stop().await?;
     let was_full = back.answered.duration_since(first.answered).unwrap_or_default();
     node.kill()?;

@@ -56,9 +56,11 @@ impl Consensus {
         index.get() <= log.committed || log.match_term(index.get(), term.get())
     }
 
-    /// A snapshot has nothing new: raft-rs tells the leader so.
+    /// A snapshot has nothing new but that its entry is committed: raft-rs tells the leader how far
+    /// the log goes. Of the members it looks only for this node, and takes none without it.
     pub(crate) fn restore_nothing(&mut self, leader: (u64, u64), place: (LogIndex, Term)) {
-        self.step_snapshot(leader, place, ConfState::default(), Bytes::new());
+        let conf = membership::with_learner(&ConfState::default(), self.node);
+        self.step_snapshot(leader, place, conf, Bytes::new());
     }
 
     /// A durable snapshot: whether raft-rs takes it. Then the next Ready resets the log.

@@ -166,3 +166,45 @@ fn stale_snapshot_changes_nothing() {
         check(&world, &[0, 1, 2, 3]);
     }
 }
+
+/// A follower has the entry of the snapshot already, but neither did its answer reach the leader nor
+/// the commit it: it must go on from there, or it never hears of anything again.
+#[test]
+fn f49_snapshot_of_an_entry_that_is_there_commits_it() {
+    for seed in seeds(5) {
+        let mut world = World::new(seed, 3, &[1, 2, 3]);
+        world.is_calm = true;
+        world.run_for(2_000 * MS);
+        let leader = world.leader().unwrap();
+        let (behind, third) = ((leader + 1) % 3, (leader + 2) % 3);
+        let last = |world: &World, idx: usize| world.replica(idx).status().last_index;
+        world.step(leader, Input::Propose(vec![create_topic(Token::new(1))]));
+        world.run_for(500 * MS);
+        // Without the third one nothing commits, so the follower hears of no commit.
+        cut_off(&mut world, third);
+        let checkpoint = command(Token::new(2), Command::Checkpoint);
+        world.step(leader, Input::Propose(vec![checkpoint]));
+        let index = last(&world, leader);
+        for _ in 0..100 {
+            if last(&world, behind) == index {
+                break;
+            }
+            world.run_for(MS / 10);
+        }
+        assert_eq!(last(&world, behind), index, "seed {seed}");
+        world.cuts.clear();
+        cut_off(&mut world, behind);
+        world.run_for(1_000 * MS);
+        assert_eq!(world.newest_checkpoint, index, "seed {seed}");
+        let purge = command(Token::new(3), Command::Purge { index });
+        world.step(leader, Input::Propose(vec![purge]));
+        world.run_for(1_000 * MS);
+        assert_eq!(world.leader(), Some(leader), "seed {seed}");
+        assert!(world.replica(behind).status().commit < index, "seed {seed}");
+        world.cuts.clear();
+        world.run_for(3_000 * MS);
+        check(&world, &[0, 1, 2]);
+        assert!(index < world.replica(behind).status().commit, "seed {seed}");
+        assert_eq!(world.n_restored, 0, "seed {seed}: it needs no snapshot");
+    }
+}
