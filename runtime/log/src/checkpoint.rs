@@ -132,15 +132,26 @@ fn prune(disk: &dyn Disk, kept: LogIndex) -> io::Result<()> {
         let is_kept = match parsed {
             Some((index, _)) if index == kept => true,
             Some((index, Origin::Own)) => oldest_kept <= index,
-            // It may be on its way in.
+            // It may be on its way in, and be half written.
             Some((index, Origin::Installed)) => newest < index,
-            None => false,
+            None => {
+                let whole = small_file::whole_name(name).and_then(parse_name);
+                whole.is_some_and(|(index, from)| from == Origin::Installed && newest < index)
+            }
         };
         if !is_kept {
-            disk.remove(&format!("{DIR}/{name}"))?;
+            remove(disk, name)?;
         }
     }
     disk.sync_dir(DIR)
+}
+
+fn remove(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(&format!("{DIR}/{name}")) {
+        // It has its name by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Reads a part of a checkpoint's file, for a peer: at most `max_bytes` from `at` on, and the size of

@@ -4,6 +4,14 @@ use std::io::{self, IoSlice};
 
 use crate::disk::Disk;
 
+/// Ends the name of a file that is not whole yet.
+const HALF: &str = ".tmp";
+
+/// What a file will be called once it is whole; `None` if it is not one that is being written.
+pub(crate) fn whole_name(name: &str) -> Option<&str> {
+    name.strip_suffix(HALF)
+}
+
 /// The file's bytes; `None` if there is none of that name.
 pub(crate) fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path) {
@@ -21,7 +29,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Vec<u8>>> {
 /// Replaces the file, so that after a crash it is the old one or the new one and whole.
 pub(crate) fn replace(disk: &dyn Disk, dir: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-    let fresh = format!("{path}.tmp");
+    let fresh = format!("{path}{HALF}");
     let file = disk.create(&fresh)?;
     let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     file.write_at(&mut slices, 0)?;

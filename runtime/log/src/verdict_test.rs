@@ -323,6 +323,22 @@ fn f26_damage_in_an_earlier_segment_is_never_skipped() {
     assert!(matches!(refused(&disk), OpenError::Damaged { segment: 1, .. }));
 }
 
+/// A snapshot that is half written when a checkpoint of an older entry is must stay; what a crash
+/// left of an older one must go.
+#[test]
+fn half_a_snapshot_outlives_a_checkpoint_of_an_older_entry() {
+    let disk = MemoryDisk::new();
+    let half = |number: u64| format!("ckpt/0/{number:016x}.snap.tmp");
+    disk.make_dir("ckpt/0").unwrap();
+    for number in [3, 9] {
+        disk.put(&half(number), 0, b"half");
+    }
+    let (membership, state, local) = (b"m".to_vec(), b"s".to_vec(), Vec::new());
+    let checkpoint = Checkpoint { index: index(5), term: term(2), membership, state, local };
+    checkpoint::write(&disk, &checkpoint).unwrap();
+    assert_eq!([3, 9].map(|number| disk.bytes(&half(number)).is_some()), [false, true]);
+}
+
 /// Reset: a snapshot was installed. Every earlier entry is gone, also one with a higher index.
 #[test]
 fn reset_forgets_all_earlier_entries() {

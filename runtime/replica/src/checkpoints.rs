@@ -122,8 +122,8 @@ impl Checkpoints {
         if is_planted(Bug::PurgeBeforeSnapshotSync) {
             return self.purge.take();
         }
-        // That one will do better.
-        if self.writing.is_some_and(|writing| writing <= wanted) {
+        // That one will do better, or with it goes what was not known to stay when it began.
+        if self.writing.is_some() {
             return None;
         }
         self.purge = None;
@@ -176,6 +176,24 @@ mod tests {
         assert!(!checkpoints.is_due(index(11), 5, at(664)), "time counts from the last attempt");
         assert!(checkpoints.is_due(index(11), 5, at(665)));
         assert!(checkpoints.begin(index(15), at(665)));
+    }
+
+    /// While one is written, the older ones go but for that up to which the log was purged when it
+    /// began: a purge in between would leave the log without its checkpoint.
+    #[test]
+    fn nothing_is_purged_while_a_checkpoint_is_written() {
+        let index = LogIndex::new;
+        let durable = [5, 10, 20, 30, 40].map(index);
+        let mut checkpoints = Checkpoints::new(&durable, Duration::ZERO);
+        assert!(checkpoints.begin(index(50), Duration::ZERO));
+        checkpoints.want_purge(index(10));
+        assert_eq!(checkpoints.purge(index(5)), None, "that of 10 is about to go");
+        checkpoints.written(index(50), index(5));
+        assert_eq!(checkpoints.purge(index(5)), None, "it went");
+        assert!(checkpoints.begin(index(60), Duration::ZERO));
+        checkpoints.want_purge(index(50));
+        checkpoints.failed(index(60), Duration::ZERO);
+        assert_eq!(checkpoints.purge(index(5)), Some(index(50)), "once nothing is written");
     }
 
     /// Whoever purges must hold the checkpoint of that very entry: try to purge with one that was

@@ -119,10 +119,12 @@ impl Group {
         topics: &Topics,
         room: &mut Room,
     ) -> Result<(), OutcomeRefused> {
-        let events = range.start..range.start.plus(range.len.into());
-        if !self.mailboxes.contains_key(&topic) || topics.end(topic) < events.end {
+        let end = range.start.checked_plus(range.len.into());
+        let end = end.filter(|&end| end <= topics.end(topic)).ok_or(OutcomeRefused::NoSuchEvent)?;
+        if !self.mailboxes.contains_key(&topic) {
             return Err(OutcomeRefused::NoSuchEvent);
         }
+        let events = range.start..end;
         self.settle(topic, events, room);
         Ok(())
     }

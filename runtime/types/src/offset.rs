@@ -41,6 +41,14 @@ macro_rules! place {
                 Self(self.0 + n)
             }
 
+            /// The one `n` further on, if numbers reach so far: for a count that is not ours.
+            pub const fn checked_plus(self, n: $inner) -> Option<Self> {
+                match self.0.checked_add(n) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
+            }
+
             /// How far it lies behind `earlier`.
             ///
             /// # Panics

@@ -15,13 +15,14 @@ impl Replica {
         let elected = self.consensus.is_leader().then(|| self.consensus.term());
         if self.elected != elected {
             self.lose(out);
+            self.clock.lead(false, now);
             self.elected = elected;
         }
         let is_caught_up = Some(self.machine.applied().1) == elected;
         if elected.is_some() && !self.leads && is_caught_up {
             self.leads = true;
             // Entries of earlier terms that only this step applied are in the clock already.
-            self.clock.advance(now);
+            self.clock.lead(true, now);
             let (groups, topics) = self.everything();
             out.push(Output::RoleChanged { is_leader: true, groups, topics });
         }

@@ -4,6 +4,7 @@ use tidings_check::history::Seen;
 use tidings_replica::{Change, Damage, Step};
 use tidings_types::id::NodeId;
 use tidings_types::layout::command::Command;
+use tidings_types::offset::LogIndex;
 
 use crate::node::Node;
 use crate::world::World;
@@ -116,7 +117,11 @@ impl World {
         }
         self.tidy_at = self.now_us + self.plan.tidy_every_us;
         self.admin.wish(Wish::Command(Command::Checkpoint));
-        if let Some(index) = self.checkpoint {
+        if let Some(newest) = self.checkpoint {
+            // Whoever keeps events for longer purges up to an older one.
+            let is_older = self.chance.percent(30);
+            let index = if is_older { self.chance.between(1, newest.get()) } else { newest.get() };
+            let index = LogIndex::new(index);
             self.admin.wish(Wish::Command(Command::Purge { index }));
         }
     }
