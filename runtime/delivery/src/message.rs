@@ -146,6 +146,9 @@ pub struct Resume {
     pub batches: Vec<KeptBatch>,
     /// The highest batch that it was ever handed: no other may have a name up to it.
     pub newest_batch: BatchId,
+    /// Which part it is, from 0 on: one that the leader did not take, because it did not lead yet,
+    /// must not be taken for nothing.
+    pub number: u32,
     /// No further part follows.
     pub is_last: bool,
 }

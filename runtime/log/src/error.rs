@@ -60,6 +60,11 @@ pub enum OpenError {
     DamagedFile { file: String, why: &'static str },
     #[error("{file} is missing although {beside} is not empty; restore it, or replace this node")]
     MissingFile { file: String, beside: &'static str },
+    #[error(
+        "this node lost entries that it had acknowledged: {why}; it must not vote again: replace it \
+         by a node with a new id and an empty directory"
+    )]
+    MustBeReplaced { why: String },
     #[error("{free} bytes are free on the disk, {needed} are needed to start; make room")]
     NotEnoughSpace { free: u64, needed: u64 },
     #[error("{what} failed: {source}")]
@@ -82,7 +87,8 @@ impl OpenError {
             | Self::LogTooShort { .. }
             | Self::MissingCheckpoint { .. }
             | Self::DamagedFile { .. }
-            | Self::MissingFile { .. } => Retry::Never,
+            | Self::MissingFile { .. }
+            | Self::MustBeReplaced { .. } => Retry::Never,
         }
     }
 }

@@ -25,6 +25,8 @@ mod small_file;
 
 pub mod identity;
 
+pub mod damage;
+
 pub mod checkpoint;
 
 mod pace;

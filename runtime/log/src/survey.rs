@@ -24,6 +24,7 @@ use tidings_types::offset::Position;
 
 use crate::checkpoint;
 use crate::contents::{Contents, note_frame};
+use crate::damage;
 use crate::disk::{Disk, File};
 use crate::error::OpenError;
 use crate::frames::{Frame, Frames, SCAN_STEP_BYTES};
@@ -103,6 +104,7 @@ pub(crate) fn frames(disk: &dyn Disk, segment: Segment) -> Result<Frames, OpenEr
 
 /// Looks at a directory.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
+    damage::check(disk)?;
     let record = Record::read(disk)?;
     let identity = record.map(|record| record.identity);
     let reading = |source| OpenError::Io { what: "reading the log's folder".to_owned(), source };

@@ -7,6 +7,7 @@ use tidings_types::offset::Position;
 
 use crate::check::{Verdict, check};
 use crate::checkpoint::{self, Checkpoint};
+use crate::damage;
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::OpenError;
 use crate::identity::Identity;
@@ -565,6 +566,18 @@ fn f26_identity_is_checked() {
     assert!(matches!(refused(&disk), OpenError::DamagedFile { .. }));
     disk.lose("IDENTITY");
     assert!(matches!(refused(&disk), OpenError::MissingFile { beside: "log", .. }));
+}
+
+/// F31: a node that lost what it had acknowledged says so once and ends. The log that is left is
+/// whole, so without the mark the next start would vote again.
+#[test]
+fn f31_directory_that_is_marked_as_damaged_is_refused() {
+    let disk = MemoryDisk::new();
+    log_of(&disk, &[9]);
+    damage::mark(&disk, "n2 knows entry 12").unwrap();
+    disk.crash();
+    let said = refused(&disk).to_string();
+    assert!(said.contains("n2 knows entry 12") && said.contains("replace it"), "{said}");
 }
 
 /// Only an empty directory is a new one. A node that began beside a lost log's checkpoint would

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tidings_log::damage::mark;
 use tidings_log::disk::Disk;
 use tidings_log::{Checkpoint, Job, Persisted, checkpoint};
 use tidings_replica::{Input, Now, Output, Replica as Core};
@@ -166,6 +167,11 @@ impl Replica {
                     self.write_checkpoint(myself, checkpoint);
                 }
                 Output::Damaged(damage) => {
+                    // The process ends, and must find this when it is started again.
+                    let marked = damage.is_loss().then(|| mark(&*self.disk, &damage.to_string()));
+                    if let Some(Err(error)) = marked {
+                        error!(%error, "the damage could not be marked");
+                    }
                     error!(%damage, "this replica must not go on: replace the node under a new id");
                     std::process::exit(78);
                 }

@@ -284,6 +284,11 @@ pub enum Damage {
 }
 
 impl Damage {
+    /// Whether what it had acknowledged is gone. Else another program may make sense of the log.
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::TailLost { .. } | Self::Wiped { .. })
+    }
+
     /// What the caller may do.
     pub const fn retry(&self) -> Retry {
         Retry::Never

@@ -163,8 +163,14 @@ fn f30_lost_disk_is_replaced() {
 fn f31_rolled_back_disk_takes_no_part() {
     let back = (5 * SECOND, Fault::RollBack(Whom::Follower, 300 * MS));
     let copied = [(2 * SECOND, Fault::Copy(Whom::All)), back];
+    // As a member it may repeat events before it is found out: its incarnations come again, too. So
+    // only the node without a replica serves.
+    let served_elsewhere = |plan: Plan| {
+        let serving = plan.groups.iter().map(|_| vec![3]).collect();
+        Plan { serving, ..plan }
+    };
     for faults in [&copied[..], &[back]] {
-        let stats = hold(3, same, faults);
+        let stats = hold(3, served_elsewhere, faults);
         assert_eq!(stats.damages, 4, "{stats:?}");
         assert!(stats.changes >= 8, "{stats:?}");
     }

@@ -1,6 +1,7 @@
 //! One node: its disk, and while it runs its process with the cores in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use tidings_log::{Checkpoint, Disk, Job, Writer, checkpoint};
 use tidings_replica::{Input, Proposal, Replica};
@@ -13,6 +14,9 @@ use crate::link::Uplink;
 use crate::publishing::Publishing;
 use crate::serving::{Dispatching, Serving, ToDispatcher};
 use crate::tokens::Tokens;
+
+/// The rate of a clock that is right.
+pub(crate) const CLOCK_RATE: u64 = 1_000;
 
 /// A node of the cluster.
 pub(crate) struct Node {
@@ -33,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) paused_until: u64,
     /// What came while it was paused.
     pub(crate) held: VecDeque<What>,
+    /// How fast its monotonic clock runs.
+    pub(crate) clock_rate: u64,
     /// How wrong its wall clock is.
     pub(crate) wall_skew_ms: i64,
     /// Its disk is slow until then, by so much.
@@ -54,6 +60,7 @@ impl Node {
             start: 0,
             paused_until: 0,
             held: VecDeque::new(),
+            clock_rate: CLOCK_RATE,
             wall_skew_ms: 0,
             slow: (0, 0),
             is_gone: false,
@@ -101,7 +108,7 @@ pub(crate) struct Store {
     /// What is being written beside the log, oldest first.
     pub(crate) aside: VecDeque<Aside>,
     /// The next wake that is on its way.
-    pub(crate) wake_us: Option<u64>,
+    pub(crate) wake: Option<Duration>,
     pub(crate) leads: bool,
     /// It took a step since somebody looked where it stands.
     pub(crate) has_stepped: bool,

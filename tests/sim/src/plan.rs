@@ -58,6 +58,8 @@ pub struct Plan {
     /// Each group's topics, by their number.
     pub(crate) groups: Vec<Vec<u32>>,
     pub(crate) noise: Noise,
+    /// How slow and how fast monotonic clocks run, in thousandths of what is right.
+    pub(crate) clock_rates: (u64, u64),
     pub(crate) segment_bytes: u64,
     pub(crate) tail_bytes_max: usize,
     /// Of each group the nodes that serve it.
@@ -120,6 +122,7 @@ impl Plan {
             n_workers: chance.between(1, 3) as u32,
             handlers: Handlers::random(chance),
             noise,
+            clock_rates: chance.pick(&[(1_000, 1_000), (990, 1_010)]).unwrap_or((1_000, 1_000)),
             segment_bytes: chance.pick(&sizes).unwrap_or(96 << 10),
             tail_bytes_max: chance.pick(&[8 << 10, 64 << 10, 64 << 20]).unwrap_or(64 << 20),
             attempts_max: chance.between(2, 5) as u32,
@@ -160,6 +163,7 @@ impl Plan {
             n_workers: 2,
             handlers: Handlers::default(),
             noise: Noise::default(),
+            clock_rates: (1_000, 1_000),
             segment_bytes: 64 << 10,
             tail_bytes_max: 64 << 10,
             attempts_max: 3,

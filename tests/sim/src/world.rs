@@ -38,7 +38,7 @@ use crate::check::{Agreement, Leaders, Steps};
 use crate::happen::{Happens, Queue, What};
 use crate::link::Links;
 use crate::net::Net;
-use crate::node::{Mail, Node, Process};
+use crate::node::{CLOCK_RATE, Mail, Node, Process};
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::stats::Stats;
@@ -103,15 +103,20 @@ impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let mut chance = Chance::new(plan.seed);
         let voters: Vec<NodeId> = (1..=plan.n_stores as u32).map(NodeId::new).collect();
-        let stores = voters.iter().map(|&id| Node::new(id, voters.clone(), true));
-        let services = (0..plan.n_services as u32)
-            .map(|n| Node::new(NodeId::new(101 + n), voters.clone(), false));
+        let stores = voters.iter().map(|&id| (id, true));
+        let services = (0..plan.n_services as u32).map(|n| (NodeId::new(101 + n), false));
+        let mut node = |(id, has_store)| {
+            // A hundred times as wrong as clocks of real machines are.
+            let clock_rate = chance.between(plan.clock_rates.0, plan.clock_rates.1);
+            Node { clock_rate, ..Node::new(id, voters.clone(), has_store) }
+        };
+        let nodes = stores.chain(services).map(&mut node).collect();
         let mut net = Net::default();
         net.noise = plan.noise;
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),
-            nodes: stores.chain(services).collect(),
+            nodes,
             net,
             links: Links::default(),
             record: Record::default(),
@@ -312,11 +317,19 @@ impl World {
     pub(crate) fn now(&self, at: usize) -> Now {
         let wall_ms = WALL_MS + self.now_us / MS;
         let wall_ms = wall_ms.saturating_add_signed(self.node(at).wall_skew_ms);
-        Now { mono: self.mono(), wall_ms }
+        Now { mono: self.mono(at), wall_ms }
     }
 
-    pub(crate) const fn mono(&self) -> Duration {
-        Duration::from_micros(self.now_us)
+    /// A node's monotonic clock, which runs a little fast or slow.
+    pub(crate) fn mono(&self, at: usize) -> Duration {
+        let rate = self.node(at).clock_rate;
+        Duration::from_micros(self.now_us * rate / CLOCK_RATE)
+    }
+
+    /// How long it takes until a node's monotonic clock says so.
+    pub(crate) fn until(&self, at: usize, wake: Duration) -> u64 {
+        let wake_us = wake.as_micros() as u64 * CLOCK_RATE;
+        wake_us.div_ceil(self.node(at).clock_rate).saturating_sub(self.now_us)
     }
 
     pub(crate) fn see(&mut self, seen: Seen) {

@@ -103,6 +103,11 @@ impl Dispatcher {
             return Ok(());
         }
         let talk = self.talks.entry(member).or_default();
+        if usize::try_from(part.number) != Ok(talk.parts.len()) {
+            talk.parts.clear();
+            out.push(Output::Tell { member, session, message: ToMember::AskResume });
+            return Ok(());
+        }
         talk.n_words += 1 + part.services.len() + part.batches.len();
         if (self.groups.len() + 1) * RESUME_BATCHES_MAX < talk.n_words {
             return Err(BadMessage::TooMuch);

@@ -13,7 +13,9 @@ use tidings_types::seam::{Rng, SplitMix};
 
 use crate::dispatcher::driver_test::{NODE, World};
 use crate::dispatcher::port::{Input, Output};
-use crate::message::{BadMessage, KeptBatch, KeptEvent, Resume, Serving, SessionId, ToLeader};
+use crate::message::{
+    BadMessage, KeptBatch, KeptEvent, Resume, Serving, SessionId, ToLeader, ToMember,
+};
 use crate::session::{BatchId, Outcome, Report, Verdict};
 
 /// F07: a member that sleeps past its lease in the middle of an event must be taken out, the event
@@ -167,7 +169,13 @@ fn kept(group: GroupId, topic: TopicId, offset: u64, batch: u64) -> KeptBatch {
 fn resume(group: GroupId, n_workers: usize, batches: Vec<KeptBatch>) -> ToLeader {
     let workers = (0..n_workers as u32).map(|n| (WorkerId::new(n), 1)).collect();
     let services = vec![Serving { group, is_draining: false, workers }];
-    ToLeader::Resume(Resume { services, batches, newest_batch: BatchId::new(9), is_last: true })
+    ToLeader::Resume(Resume {
+        services,
+        batches,
+        newest_batch: BatchId::new(9),
+        number: 0,
+        is_last: true,
+    })
 }
 
 /// A resume that cannot be must be refused with its reason. It comes from another process, so it must
@@ -207,6 +215,33 @@ fn resumes_that_cannot_be_are_refused() {
         change(&mut bad);
         assert!(matches!(lie(1, vec![bad]), Some(BadMessage::BadBatch { .. })));
     }
+}
+
+/// The first part of a resume reached a dispatcher that did not lead yet. The rest alone must not
+/// count as all that the member has, or what it runs is handed to others: it is asked to begin anew.
+#[test]
+fn resume_without_its_first_part_is_asked_for_again() {
+    let mut liar = Liar::new();
+    let (group, topic) = (liar.world.groups[0], liar.world.topics[0]);
+    let ToLeader::Resume(whole) = resume(group, 1, vec![kept(group, topic, 0, 1)]) else { return };
+    let session = SessionId { incarnation: Incarnation::new(1), number: 5_000 };
+    let mut hear = |part: Resume| {
+        let (mut out, message) = (Vec::new(), ToLeader::Resume(part));
+        let heard = Input::Heard { member: NODE, session, message };
+        liar.world.dispatcher.step(liar.world.now(), heard, &mut out);
+        let is_asked =
+            |output: &Output| matches!(output, Output::Tell { message: ToMember::AskResume, .. });
+        let says_it_has = |output: &Output| matches!(output, Output::Refused { .. });
+        assert!(!out.iter().any(says_it_has), "{out:?}");
+        out.iter().any(is_asked)
+    };
+    let rest = |number| Resume { number, services: Vec::new(), ..whole.clone() };
+    assert!(hear(rest(1)), "part 0 is not there");
+    assert!(!hear(Resume { is_last: false, ..rest(0) }));
+    assert!(hear(rest(2)), "part 1 is not there");
+    let first = Resume { is_last: false, batches: Vec::new(), ..whole.clone() };
+    assert!(!hear(first));
+    assert!(!hear(rest(1)), "both are there");
 }
 
 /// A report on other events than those that are out must be refused, not believed.

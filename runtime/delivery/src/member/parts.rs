@@ -41,7 +41,11 @@ impl Parts {
             if 0 < self.n_bytes && RESUME_PART_BYTES_MAX < self.n_bytes + n_more {
                 let full = std::mem::replace(&mut piece, empty());
                 self.open.batches.extend(Some(full).filter(|full| !full.events.is_empty()));
-                self.done.push(std::mem::take(&mut self.open));
+                let number = self.open.number + 1;
+                self.done.push(std::mem::replace(
+                    &mut self.open,
+                    Resume { number, ..Resume::default() },
+                ));
                 self.n_bytes = 0;
             }
             self.n_bytes += n_more;

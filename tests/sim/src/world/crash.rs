@@ -30,7 +30,7 @@ impl World {
         if node.process.is_some() || node.is_gone {
             return;
         }
-        let id = node.id;
+        let (id, is_rolled_back) = (node.id, node.is_rolled_back);
         self.node_mut(at).start += 1;
         self.trace.note(at as u64 | 1 << 40);
         let mut out = Vec::new();
@@ -40,6 +40,9 @@ impl World {
             Err(error) if may_pass(&error) => {
                 self.trace.line(self.now_us, || format!("{id} cannot start: {error}"));
                 return self.after(SECOND, Happens::Start(at));
+            }
+            Err(OpenError::MustBeReplaced { why }) if is_rolled_back => {
+                return self.trace.line(self.now_us, || format!("{id} does not start: {why}"));
             }
             Err(error) => return self.fail(format!("{id} does not start: {error}")),
         };
@@ -93,7 +96,7 @@ impl World {
         match Replica::open(options, stored, now, out) {
             Ok(replica) => {
                 let (queued, writing) = (Vec::new(), Vec::new());
-                let (wake_us, leads, has_stepped) = (None, false, true);
+                let (wake, leads, has_stepped) = (None, false, true);
                 let aside = VecDeque::new();
                 let settled = BTreeSet::new();
                 let store = Store {
@@ -102,7 +105,7 @@ impl World {
                     queued,
                     writing,
                     aside,
-                    wake_us,
+                    wake,
                     leads,
                     has_stepped,
                     settled,

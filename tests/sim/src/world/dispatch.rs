@@ -21,7 +21,7 @@ use crate::world::{MS, World};
 impl World {
     pub(crate) fn step_dispatcher(&mut self, at: usize, told: ToDispatcher) {
         let now = self.cluster_now(at);
-        let mono = self.mono();
+        let mono = self.mono(at);
         let (mut out, mut asked) = (Vec::new(), Vec::new());
         let Some(process) = self.process_mut(at) else { return };
         let Some(dispatching) = process.dispatching.as_mut() else { return };
@@ -115,7 +115,7 @@ impl World {
                 }
                 roster::Output::WakeAt(wake) => {
                     let wake_us = wake.as_micros() as u64;
-                    let delay = wake_us.saturating_sub(self.now_us);
+                    let delay = self.until(at, wake);
                     let Some(process) = self.process_mut(at) else { return };
                     let Some(dispatching) = process.dispatching.as_mut() else { return };
                     if dispatching.roster_wake_us.is_none_or(|known| wake_us < known) {
@@ -128,7 +128,7 @@ impl World {
     }
 
     pub(crate) fn roster_wake(&mut self, at: usize) {
-        let mono = self.mono();
+        let mono = self.mono(at);
         let mut asked = Vec::new();
         let Some(process) = self.process_mut(at) else { return };
         let Some(dispatching) = process.dispatching.as_mut() else { return };

@@ -111,9 +111,10 @@ impl World {
         let dispatching = process.and_then(|process| process.dispatching.as_ref());
         let seen = dispatching.and_then(|dispatching| dispatching.dispatcher.observe(group));
         let mut words = format!("{group} lags: {mailbox}, on the leader {seen:?}");
-        for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let Some(process) = &node.process else { continue };
             let serving = &process.serving;
-            let may_start = serving.member.may_start(self.mono());
+            let may_start = serving.member.may_start(self.mono(at));
             let service = serving.services.get(&group);
             let workers = serving.workers.iter().filter(|(place, _)| place.0 == group);
             let held: Vec<_> = workers

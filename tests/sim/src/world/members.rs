@@ -1,6 +1,7 @@
 //! Who votes: nodes come, go, and take the place of one whose disk is lost.
 
 use tidings_check::history::Seen;
+use tidings_log::damage::mark;
 use tidings_replica::{Change, Damage, Step};
 use tidings_types::id::NodeId;
 use tidings_types::layout::command::Command;
@@ -37,6 +38,13 @@ impl World {
         self.trace.line(self.now_us, || format!("{id} is damaged: {damage}"));
         self.stats.damages += 1;
         self.kill(at);
+        let disk = self.node(at).disk.as_ref();
+        let marked = disk.map(|disk| mark(disk, &damage.to_string()));
+        assert!(matches!(marked, Some(Ok(()))), "no fault is planned for its disk");
+        self.start(at);
+        if self.node(at).process.is_some() {
+            return self.fail(format!("{id} starts again, though it is damaged"));
+        }
         self.take_its_place(at);
     }
 

@@ -113,7 +113,7 @@ impl World {
 
     /// A call with so many events; its number.
     pub(crate) fn publish(&mut self, at: usize, topic: TopicId, n_events: u64) -> u64 {
-        let now = self.mono();
+        let now = self.mono(at);
         let call = self.calls.begin(at);
         let mut events = Vec::new();
         let mut parts = Vec::new();
@@ -173,7 +173,7 @@ impl World {
     }
 
     pub(crate) fn step_publisher(&mut self, at: usize, input: Input) {
-        let now = self.mono();
+        let now = self.mono(at);
         let mut out = Vec::new();
         let Some(process) = self.process_mut(at) else { return };
         process.publishing.step(now, input, &mut out);
@@ -182,7 +182,7 @@ impl World {
     }
 
     fn depart(&mut self, at: usize) {
-        let now = self.mono();
+        let now = self.mono(at);
         let mut out = Vec::new();
         let Some(process) = self.process_mut(at) else { return };
         let overdue = process.publishing.depart(now, &mut out);
@@ -271,11 +271,11 @@ impl World {
 
     fn wake_publisher_at(&mut self, at: usize, wake: Duration) {
         let wake_us = wake.as_micros() as u64;
-        let now_us = self.now_us;
+        let delay = self.until(at, wake);
         let Some(process) = self.process_mut(at) else { return };
         if process.publishing.wake_us.is_none_or(|known| wake_us < known) {
             process.publishing.wake_us = Some(wake_us);
-            self.to(at, wake_us.saturating_sub(now_us), What::PublisherWake);
+            self.to(at, delay, What::PublisherWake);
         }
     }
 }

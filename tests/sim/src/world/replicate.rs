@@ -21,6 +21,8 @@ use crate::world::{MS, World};
 
 /// What is read at once for a follower that lags: little, so that it takes several rounds.
 const FETCH_BYTES: usize = 32 * 1024;
+/// What is read at once of a snapshot: little, so that it takes several parts.
+const PART_BYTES: usize = 1_000;
 
 impl World {
     pub(crate) fn tick(&mut self, at: usize) {
@@ -38,7 +40,7 @@ impl World {
 
     pub(crate) fn wake(&mut self, at: usize) {
         if let Some(store) = self.node_mut(at).store_mut() {
-            store.wake_us = None;
+            store.wake = None;
             self.step_replica(at, Input::Wake);
         }
     }
@@ -169,6 +171,7 @@ impl World {
         max_bytes: usize,
     ) {
         let Some(disk) = self.node(at).disk.clone() else { return };
+        let max_bytes = max_bytes.min(PART_BYTES);
         let read = checkpoint::read_part(&disk, index, from, max_bytes).ok().flatten();
         let (bytes, total) =
             read.map_or((None, 0), |(bytes, total)| (Some(Bytes::from(bytes)), total));
@@ -265,7 +268,6 @@ impl World {
 
     /// After each step of a replica: when it wants to be woken, and where it stands.
     pub(crate) fn arm(&mut self, at: usize) {
-        let now_us = self.now_us;
         let (start, id) = (self.node(at).start, self.node(at).id);
         let is_rolled_back = self.node(at).is_rolled_back;
         let Some(store) = self.node_mut(at).store_mut() else { return };
@@ -274,12 +276,11 @@ impl World {
         }
         let is_durable = store.writing.is_empty() && store.queued.is_empty();
         let status = store.replica.status();
-        let wake_us = store.replica.wake_at().map(|at| at.as_micros() as u64);
-        if let Some(wake_us) = wake_us
-            && store.wake_us.is_none_or(|known| wake_us < known)
-        {
-            store.wake_us = Some(wake_us);
-            self.to(at, wake_us.saturating_sub(now_us), What::Wake);
+        let wake = store.replica.wake_at();
+        if let Some(wake) = wake.filter(|wake| store.wake.is_none_or(|known| *wake < known)) {
+            store.wake = Some(wake);
+            let delay = self.until(at, wake);
+            self.to(at, delay, What::Wake);
         }
         if !is_rolled_back {
             let goes_on = self.steps.stands(id, start, &status, is_durable);

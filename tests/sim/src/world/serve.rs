@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(crate) fn step_member(&mut self, at: usize, input: Input) {
-        let now = self.mono();
+        let now = self.mono(at);
         let mut out = Vec::new();
         let Some(process) = self.process_mut(at) else { return };
         process.serving.member.step(now, input, &mut out);
@@ -115,7 +115,7 @@ impl World {
                 Output::Removed { group } => self.taken_out(at, group),
                 Output::WakeAt(wake) => {
                     let wake_us = wake.as_micros() as u64;
-                    let delay = wake_us.saturating_sub(self.now_us);
+                    let delay = self.until(at, wake);
                     let Some(process) = self.process_mut(at) else { return };
                     if process.serving.wake_us.is_none_or(|known| wake_us < known) {
                         process.serving.wake_us = Some(wake_us);

@@ -65,7 +65,7 @@ impl World {
 
     /// The worker looks at what is before it: it begins with the next event, or reports.
     pub(crate) fn work(&mut self, at: usize, place: Place) {
-        let now = self.mono();
+        let now = self.mono(at);
         let Some(process) = self.process_mut(at) else { return };
         let may_start = process.serving.member.may_start(now);
         let Some(worker) = process.serving.workers.get_mut(&place) else { return };
@@ -94,7 +94,7 @@ impl World {
 
     /// Tells what is to be told by now; what is not, is told later.
     fn report(&mut self, at: usize, place: Place) {
-        let now = self.mono();
+        let now = self.mono(at);
         let Some(worker) = self.worker(at, place).filter(|worker| worker.is_up) else { return };
         let report = worker.session.take_report(now);
         let is_idle = worker.session.running().is_none() && worker.session.peek().is_some();
@@ -225,7 +225,7 @@ impl World {
 
     /// The handler ends, as it was to.
     pub(crate) fn handled(&mut self, at: usize, place: Place, run: u64) {
-        let now = self.mono();
+        let now = self.mono(at);
         let Some(worker) = self.worker(at, place).filter(|worker| worker.run == run) else {
             return;
         };
@@ -270,7 +270,7 @@ impl World {
 
     /// The worker dies over an event: that one is charged, the others come back, and it starts anew.
     fn worker_dies(&mut self, at: usize, place: Place, culprit: &Delivery) {
-        let now = self.mono();
+        let now = self.mono(at);
         let verdict = self.failed(culprit, FailureClass::Panic);
         self.ended(at, place, culprit, &verdict);
         let (group, node, worker) = (place.0.get(), self.id(at).get(), worker_name(at, place));

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Plants each bug and says what catches it: the simulator, crash enumeration, and `tidings verify`.
 #
-#   tests/accept/bugs.sh [SECONDS [BUG…]]    so long for each run of verify; the table of README.md
+#   tests/sim/bugs.sh [SECONDS [BUG…]]    so long for each run of verify; the table of README.md
 #
-# Builds with the feature `bugs` into a target folder of its own. Takes about an hour on two cores.
+# Builds with the feature `bugs` into a target folder of its own. Takes half an hour on two cores.
 # Exit 0 if each bug was caught by something.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
