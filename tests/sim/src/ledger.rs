@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::many::Summary;
 
 const HEAD: &str = "# Seeds that were run\n\n\
-    Each line is one call of `cargo run --release -p tidings-sim -- ledger`. A commit with a `+` had \
-    changes that were not committed.\n\n\
+    Each line is one or more calls of `cargo run --profile seeds -p tidings-sim -- ledger`. A commit \
+    with a `+` had changes that were not committed.\n\n\
     | commit | nodes | seeds | runs | simulated hours | publishes acknowledged | deliveries | \
     faults | violations |\n\
     |---|---|---|---|---|---|---|---|---|\n";

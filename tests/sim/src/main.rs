@@ -32,6 +32,9 @@ enum What {
         /// The account.
         #[arg(long, default_value = "tests/sim/LEDGER.md")]
         file: PathBuf,
+        /// What this program was built from, if it is not what is checked out.
+        #[arg(long)]
+        commit: Option<String>,
     },
     /// Crashes one node at every call of its disk, in all ways.
     Crash {
@@ -98,10 +101,11 @@ fn main() -> ExitCode {
     keep_panics();
     match Args::parse().what {
         What::Run(seeds) => code(run_seeds(&seeds).wrong.is_none()),
-        What::Ledger { seeds, file } => {
+        What::Ledger { seeds, file, commit } => {
             let summary = run_seeds(&seeds);
             let range = seeds.seeds.0..seeds.seeds.1;
-            let line = ledger::line(&commit(), seeds.nodes, &range, &summary);
+            let commit = commit.unwrap_or_else(checked_out);
+            let line = ledger::line(&commit, seeds.nodes, &range, &summary);
             if let Err(error) = ledger::add(&file, &line) {
                 println!("cannot write {}: {error}", file.display());
                 return ExitCode::FAILURE;
@@ -129,7 +133,7 @@ fn run_seeds(seeds: &Seeds) -> Summary {
 }
 
 /// The commit that is checked out, with a mark if there are changes.
-fn commit() -> String {
+fn checked_out() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;
         String::from_utf8(output.stdout).ok()
