@@ -160,6 +160,19 @@ fn begin(
     })
 }
 
+/// What is found counts as durable from here on. A process that was killed between a rename and the
+/// sync of its folder leaves a name that the next one sees, and a power cut takes away.
+fn sync_folders(disk: &dyn Disk) -> Result<(), OpenError> {
+    for folder in [segment::DIR, checkpoint::DIR] {
+        let what = || format!("syncing {folder}");
+        let names = disk.list(folder).map_err(|source| OpenError::Io { what: what(), source })?;
+        if !names.is_empty() {
+            disk.sync_dir(folder).map_err(|source| OpenError::Io { what: what(), source })?;
+        }
+    }
+    Ok(())
+}
+
 /// A directory with a log in it.
 fn begin_again(
     disk: Arc<dyn Disk>,
@@ -169,6 +182,7 @@ fn begin_again(
     tail: Tail,
 ) -> Result<Opened, OpenError> {
     let judged = judge(&*disk, &survey.used, &tail)?;
+    sync_folders(&*disk)?;
     let last = survey.used.last().expect("a log that ends has a last segment").segment;
     let file = repair(&*disk, options, &last, &tail)?;
     remove(&*disk, survey.stale.iter().cloned())?;

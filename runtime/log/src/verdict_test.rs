@@ -324,6 +324,28 @@ fn f26_damage_in_an_earlier_segment_is_never_skipped() {
     assert!(matches!(refused(&disk), OpenError::Damaged { segment: 1, .. }));
 }
 
+/// A process is killed at each step of writing a checkpoint, the next one finds it or not, and then
+/// the power goes. What the start counted on must still be there: the log may be purged up to it.
+#[test]
+fn f05_what_a_start_finds_stays_over_a_power_cut() {
+    let mut n_seen = 0;
+    for n_changes in 0..8 {
+        let disk = MemoryDisk::new();
+        log_of(&disk, &[9]);
+        let (membership, state, local) = (b"m".to_vec(), b"s".to_vec(), Vec::new());
+        let checkpoint = Checkpoint { index: index(5), term: term(1), membership, state, local };
+        disk.fail_after(n_changes);
+        let is_whole = checkpoint::write(&disk, &checkpoint).is_ok();
+        disk.end_process();
+        let seen = start(&disk).unwrap().log.checkpoints().to_vec();
+        assert!(!is_whole || seen == [index(5)]);
+        n_seen += seen.len();
+        disk.crash();
+        assert_eq!(start(&disk).unwrap().log.checkpoints(), seen, "killed at change {n_changes}");
+    }
+    assert!(n_seen >= 2, "seen {n_seen} times");
+}
+
 /// A snapshot that is half written when a checkpoint of an older entry is must stay; what a crash
 /// left of an older one must go.
 #[test]
