@@ -140,18 +140,11 @@ fn prune(disk: &dyn Disk, kept: LogIndex) -> io::Result<()> {
             }
         };
         if !is_kept {
-            remove(disk, name)?;
+            // It may have its own name by now.
+            small_file::remove(disk, &format!("{DIR}/{name}"))?;
         }
     }
     disk.sync_dir(DIR)
-}
-
-fn remove(disk: &dyn Disk, name: &str) -> io::Result<()> {
-    match disk.remove(&format!("{DIR}/{name}")) {
-        // It has its name by now.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// Reads a part of a checkpoint's file, for a peer: at most `max_bytes` from `at` on, and the size of

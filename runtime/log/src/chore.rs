@@ -10,6 +10,7 @@ use crate::index_file;
 use crate::pace::Pace;
 use crate::segment::{self, Segment};
 use crate::shared::Shared;
+use crate::small_file;
 
 /// Something to do on whichever thread.
 pub(crate) enum Chore {
@@ -103,11 +104,12 @@ fn remove(number: u64, shared: &Shared) -> Result<ChoreDone, WriteError> {
     let index = format!("{}/{}", segment::DIR, segment::index_name(number));
     // A start clears away an index file without a segment; the other way round it would miss it.
     for path in [segment::path(number), index] {
-        let removed = match disk.remove(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| disk.sync_dir(segment::DIR)),
-        };
-        removed.map_err(|source| WriteError::Io { what: format!("removing {path}"), source })?;
+        let removed = small_file::remove(disk, &path);
+        let synced = removed.and_then(|was_there| match was_there {
+            true => disk.sync_dir(segment::DIR),
+            false => Ok(()),
+        });
+        synced.map_err(|source| WriteError::Io { what: format!("removing {path}"), source })?;
     }
     Ok(ChoreDone::Nothing)
 }

@@ -164,10 +164,8 @@ fn begin(
 /// sync of its folder leaves a name that the next one sees, and a power cut takes away.
 fn sync_folders(disk: &dyn Disk) -> Result<(), OpenError> {
     for folder in [segment::DIR, checkpoint::DIR] {
-        let what = || format!("syncing {folder}");
-        let names = disk.list(folder).map_err(|source| OpenError::Io { what: what(), source })?;
-        if !names.is_empty() {
-            disk.sync_dir(folder).map_err(|source| OpenError::Io { what: what(), source })?;
+        if !disk.list(folder).map_err(io_failed("listing a folder"))?.is_empty() {
+            disk.sync_dir(folder).map_err(io_failed("syncing a folder"))?;
         }
     }
     Ok(())

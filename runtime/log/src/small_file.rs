@@ -26,6 +26,14 @@ pub(crate) fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Removes the file if there is one; whether there was. It may come back until its folder is synced.
+pub(crate) fn remove(disk: &dyn Disk, path: &str) -> io::Result<bool> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
 /// Replaces the file, so that after a crash it is the old one or the new one and whole.
 pub(crate) fn replace(disk: &dyn Disk, dir: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };

@@ -120,12 +120,10 @@ impl Group {
         room: &mut Room,
     ) -> Result<(), OutcomeRefused> {
         let end = range.start.checked_plus(range.len.into());
-        let end = end.filter(|&end| end <= topics.end(topic)).ok_or(OutcomeRefused::NoSuchEvent)?;
-        if !self.mailboxes.contains_key(&topic) {
-            return Err(OutcomeRefused::NoSuchEvent);
-        }
-        let events = range.start..end;
-        self.settle(topic, events, room);
+        let is_there =
+            |end: &Offset| self.mailboxes.contains_key(&topic) && *end <= topics.end(topic);
+        let end = end.filter(is_there).ok_or(OutcomeRefused::NoSuchEvent)?;
+        self.settle(topic, range.start..end, room);
         Ok(())
     }
 

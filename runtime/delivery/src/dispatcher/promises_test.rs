@@ -1,6 +1,6 @@
 //! The dispatcher's promises, under everything that can happen around it.
 
-use tidings_types::id::{NodeId, WorkerId};
+use tidings_types::id::{GroupId, NodeId, TopicId, WorkerId};
 use tidings_types::key::key_hash;
 use tidings_types::layout::command::Command;
 use tidings_types::seam::Rng;
@@ -142,6 +142,22 @@ fn early_wake_is_asked_for_again() {
     world.finish();
 }
 
+fn offsets_handed(world: &World, group: GroupId, topic: TopicId) -> Vec<u64> {
+    let of_group = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
+    of_group.map(|seen| seen.2.get()).collect()
+}
+
+/// A world that leads, with one group whose every event ends in a turn.
+fn one_emitting_group() -> (World, GroupId, TopicId, WorkerId) {
+    let mut world = World::new(7, 1);
+    world.fail_percent = 0;
+    world.always_emits = true;
+    world.lead();
+    let (group, other, topic) = (world.groups[0], world.groups[1], world.topics[0]);
+    world.drain(other);
+    (world, group, topic, WorkerId::new(0))
+}
+
 /// What must happen to the turn of a lane that moved away and came back before it was applied.
 #[derive(Clone, Copy, Debug)]
 enum Way {
@@ -157,13 +173,7 @@ enum Way {
 #[test]
 fn recalled_turn_stays_in_front_of_its_key() {
     for way in [Way::LostThenMoved, Way::MovedThenLost, Way::LaterFirst] {
-        let mut world = World::new(7, 1);
-        world.fail_percent = 0;
-        world.always_emits = true;
-        world.lead();
-        let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
-        let other = world.groups[1];
-        world.drain(other);
+        let (mut world, group, topic, worker) = one_emitting_group();
         world.publish_keyed(topic, &["mover", "mover"]);
         assert_eq!(world.last_batch, [0], "a new worker is handed one event");
         world.work_and_hear(group, worker);
@@ -189,9 +199,7 @@ fn recalled_turn_stays_in_front_of_its_key() {
             }
         }
         world.finish();
-        let of_group = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
-        let offsets: Vec<_> = of_group.map(|seen| seen.2.get()).collect();
-        assert_eq!(offsets, [0, 1, 0, 1], "{way:?}");
+        assert_eq!(offsets_handed(&world, group, topic), [0, 1, 0, 1], "{way:?}");
     }
 }
 
@@ -200,22 +208,14 @@ fn recalled_turn_stays_in_front_of_its_key() {
 /// only then let the log refuse the first turn.
 #[test]
 fn refusal_of_a_recalled_turn_leaves_its_successor_alone() {
-    let mut world = World::new(7, 1);
-    world.fail_percent = 0;
-    world.always_emits = true;
-    world.lead();
-    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
-    let other = world.groups[1];
-    world.drain(other);
+    let (mut world, group, topic, worker) = one_emitting_group();
     world.publish_keyed(topic, &["mover"]);
     world.work_and_hear(group, worker);
     world.move_away_and_back(group);
     world.work_and_hear(group, worker);
     world.apply_proposals(1);
     world.finish();
-    let of_group = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
-    let offsets: Vec<_> = of_group.map(|seen| seen.2.get()).collect();
-    assert_eq!(offsets, [0, 0]);
+    assert_eq!(offsets_handed(&world, group, topic), [0, 0]);
 }
 
 /// What happens to members, beside the plain way of events.
