@@ -217,7 +217,8 @@ fn open(options: &NodeOptions, clock: &dyn Clock) -> Result<Found, StartError> {
 
     let pace = if options.relaxed { Pace::Relaxed } else { Pace::Normal };
     let voters = vec![identity.node];
-    let replica_options = ReplicaOptions { node: identity.node, voters, seed, pace };
+    let replica_options = ReplicaOptions::new(identity.node, voters, seed);
+    let replica_options = ReplicaOptions { pace, ..replica_options };
     let now = Now { mono: clock.now(), wall_ms: clock.wall_ms() };
     let mut outputs = Vec::new();
     let stored = Stored { log, checkpoint, hard_state, purged, replay };

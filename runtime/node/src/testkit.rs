@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_log::{Disk, Identity, MemoryDisk, Opened, Options as LogOptions};
-use tidings_replica::{Now, Options as ReplicaOptions, Pace, Replica as ReplicaCore, Stored};
+use tidings_replica::{Now, Options as ReplicaOptions, Replica as ReplicaCore, Stored};
 use tidings_types::effect::Answer;
 use tidings_types::id::{ClusterId, Incarnation, NodeId};
 use tidings_types::layout::command::Command;
@@ -80,7 +80,7 @@ impl TestCore {
         let opened = tidings_log::open(Arc::clone(&shared), log_options, fresh)?;
         let Opened { identity, log, writer, checkpoint, hard_state, purged, replay } = opened;
 
-        let options = ReplicaOptions { node, voters: vec![node], seed: 1, pace: Pace::Normal };
+        let options = ReplicaOptions::new(node, vec![node], 1);
         let now = Now { mono: clock.now(), wall_ms: clock.wall_ms() };
         let mut outputs = Vec::new();
         let stored = Stored { log, checkpoint, hard_state, purged, replay };

@@ -160,7 +160,6 @@ mod tests {
     use tidings_types::id::{ClusterId, Incarnation, NodeId};
 
     use super::*;
-    use crate::options::Pace;
 
     fn stored(disk: &MemoryDisk) -> (Stored, tidings_log::Writer) {
         let (cluster, node) = (ClusterId::new([7; 16]), NodeId::new(1));
@@ -182,12 +181,7 @@ mod tests {
     /// entry that does not parse and a membership change that does not, and no commit.
     #[test]
     fn entries_of_another_program_are_refused() {
-        let options = Options {
-            node: NodeId::new(1),
-            voters: vec![NodeId::new(1)],
-            seed: 1,
-            pace: Pace::Normal,
-        };
+        let options = Options::new(NodeId::new(1), vec![NodeId::new(1)], 1);
         for (kind, data, is_known) in
             [(9, &b""[..], false), (0, b"\x09", false), (2, b"\x09", false), (0, b"", true)]
         {
@@ -210,8 +204,7 @@ mod tests {
         let membership = membership::encode(&membership::of_voters(&[NodeId::new(1)]));
         let (state, local) = (State::new().encode(), Vec::new());
         let checkpoint = Checkpoint { index, term, membership, state, local };
-        let options =
-            Options { node: NodeId::new(1), voters: Vec::new(), seed: 1, pace: Pace::Normal };
+        let options = Options::new(NodeId::new(1), Vec::new(), 1);
         assert!(matches!(start(&options, Some(&checkpoint)), Err(OpenError::Malformed(_))));
         let checkpoint = Checkpoint { index: LogIndex::ZERO, ..checkpoint };
         assert!(start(&options, Some(&checkpoint)).is_ok());

@@ -23,6 +23,10 @@ pub struct Options {
     pub seed: u64,
     /// How patient elections are.
     pub pace: Pace,
+    /// Bytes of proposals that a leader holds uncommitted before it refuses events; at least one
+    /// section. [`SHARD_UNCOMMITTED_BYTES_MAX`], but for logs of small segments: one entry may take
+    /// all of it.
+    pub uncommitted_bytes_max: usize,
 }
 
 /// How patient elections are.
@@ -60,6 +64,12 @@ impl Pace {
 }
 
 impl Options {
+    /// A node at the normal pace with the usual bounds.
+    pub const fn new(node: NodeId, voters: Vec<NodeId>, seed: u64) -> Self {
+        let (pace, uncommitted_bytes_max) = (Pace::Normal, SHARD_UNCOMMITTED_BYTES_MAX);
+        Self { node, voters, seed, pace, uncommitted_bytes_max }
+    }
+
     /// raft-rs's own settings. Its defaults are one entry a message, no bound, no pre-vote.
     pub(crate) fn config(&self, applied: u64) -> raft::Config {
         raft::Config {

@@ -20,16 +20,14 @@ use tidings_types::layout::command::Command;
 use tidings_types::layout::entry::{
     ENTRY_HEADER_BYTES, EntryBuilder, SECTION_HEADER_BYTES, SectionKind,
 };
-use tidings_types::limits::{
-    ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, OUTCOMES_WAIT_MAX, SHARD_UNCOMMITTED_BYTES_MAX,
-};
+use tidings_types::limits::{ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, OUTCOMES_WAIT_MAX};
 use tidings_types::offset::{LogIndex, Term};
 
 use crate::port::{Proposal, ProposeRefused};
 
 /// Sections of one entry; its header has room for 65,535.
 const SECTIONS_MAX: usize = 8_192;
-/// Room beyond [`SHARD_UNCOMMITTED_BYTES_MAX`] for what is not an event: outcomes end deliveries,
+/// Room beyond the bound for what is not an event: outcomes end deliveries,
 /// so publishers must not shut them out.
 const OTHERS_BYTES_MAX: usize = 4 * ENTRY_BYTES_MAX;
 
@@ -78,8 +76,10 @@ pub(crate) struct Lost {
 }
 
 /// See the module's description.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Proposals {
+    /// Bytes of all that waits and is out, before events are refused.
+    n_bytes_max: usize,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     out: VecDeque<Departed>,
@@ -87,6 +87,16 @@ pub(crate) struct Proposals {
 }
 
 impl Proposals {
+    pub(crate) const fn new(n_bytes_max: usize) -> Self {
+        Self {
+            n_bytes_max,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            out: VecDeque::new(),
+            out_bytes: 0,
+        }
+    }
+
     /// Lets a proposal in, or says why not.
     pub(crate) fn admit(
         &mut self,
@@ -100,8 +110,7 @@ impl Proposals {
         }
         let is_records = proposal.kind == SectionKind::Records;
         let others_bytes_max = if is_records { 0 } else { OTHERS_BYTES_MAX };
-        let n_bytes_max = SHARD_UNCOMMITTED_BYTES_MAX + others_bytes_max;
-        if n_bytes_max < self.queue_bytes + self.out_bytes + n_bytes {
+        if self.n_bytes_max + others_bytes_max < self.queue_bytes + self.out_bytes + n_bytes {
             return Err(ProposeRefused::Busy);
         }
         if !has_room(&proposal, space) {
@@ -221,6 +230,8 @@ fn is_dead_letter(proposal: &Proposal) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tidings_types::limits::SHARD_UNCOMMITTED_BYTES_MAX;
+
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1);
@@ -238,7 +249,7 @@ mod tests {
 
     #[test]
     fn entries_take_what_waits_and_two_are_out() {
-        let mut proposals = Proposals::default();
+        let mut proposals = Proposals::new(SHARD_UNCOMMITTED_BYTES_MAX);
         for token in 1..=3 {
             let batch = proposal(token, SectionKind::Records, ENTRY_BYTES_MAX / 2, false);
             proposals.admit(batch, Space::Plenty, NOW).unwrap();
@@ -262,7 +273,7 @@ mod tests {
 
     #[test]
     fn acks_alone_wait_for_company() {
-        let mut proposals = Proposals::default();
+        let mut proposals = Proposals::new(SHARD_UNCOMMITTED_BYTES_MAX);
         let acks = |token| proposal(token, SectionKind::Acks, 40, true);
         proposals.admit(acks(1), Space::Plenty, NOW).unwrap();
         assert!(proposals.seal(NOW).is_none());
@@ -277,7 +288,7 @@ mod tests {
     /// Publishers fill the queue until they are refused; outcomes must still get in.
     #[test]
     fn what_does_not_fit_is_refused() {
-        let mut proposals = Proposals::default();
+        let mut proposals = Proposals::new(SHARD_UNCOMMITTED_BYTES_MAX);
         let batch = |token| proposal(token, SectionKind::Records, ENTRY_BYTES_MAX / 2, false);
         let n_taken = (0..100)
             .take_while(|&token| proposals.admit(batch(token), Space::Plenty, NOW).is_ok())
@@ -292,7 +303,7 @@ mod tests {
 
     #[test]
     fn full_disk_refuses_events_first() {
-        let mut proposals = Proposals::default();
+        let mut proposals = Proposals::new(SHARD_UNCOMMITTED_BYTES_MAX);
         let mut admit = |kind, body: Vec<u8>, space| {
             let proposal =
                 Proposal { token: Token::new(1), kind, body: body.into(), may_wait: false };

@@ -79,7 +79,7 @@ impl Replica {
             consensus: Consensus::new(&options, store),
             clock: ClusterClock::new(machine.state().ts_ms(), now),
             machine,
-            proposals: Proposals::default(),
+            proposals: Proposals::new(options.uncommitted_bytes_max),
             checkpoints,
             snapshots: Snapshots::default(),
             reader,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_log::{Checkpoint, MemoryDisk, Options, Writer, checkpoint};
-use tidings_replica::{Input, Now, Output, Pace, Proposal, Replica, Stored};
+use tidings_replica::{Input, Now, Output, Proposal, Replica, Stored};
 use tidings_types::event::NewEvent;
 use tidings_types::id::{
     ClusterId, GroupId, Incarnation, NodeId, ProducerId, Sequence, Token, TopicId,
@@ -54,12 +54,8 @@ impl Node {
             purged: opened.purged,
             replay: opened.replay,
         };
-        let options = tidings_replica::Options {
-            node: NodeId::new(node),
-            voters: voters.iter().copied().map(NodeId::new).collect(),
-            seed: u64::from(node),
-            pace: Pace::Normal,
-        };
+        let voters = voters.iter().copied().map(NodeId::new).collect();
+        let options = tidings_replica::Options::new(NodeId::new(node), voters, u64::from(node));
         let now = Now { mono: Duration::ZERO, wall_ms: 1_000 };
         let mut out = Vec::new();
         let replica = Replica::open(options, stored, now, &mut out).ok()?;

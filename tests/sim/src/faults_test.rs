@@ -74,6 +74,18 @@ fn f06_leader_is_paused() {
     assert!(hold(3, same, &faults).pauses == 12);
 }
 
+/// A disk takes 5 s for one write, twice, under more load than fits a segment meanwhile: a process
+/// must take no more than its bound, a leader hold no more than its own, and both go on afterwards.
+#[test]
+fn f21_slow_disk_under_load() {
+    let slow = |at| (at * SECOND, Fault::Slow(Whom::Leader, 200 * MS, 5 * SECOND));
+    for n_stores in [1, 3] {
+        let much = |plan| Plan { n_calls: 1_000, ..plan };
+        let stats = hold(n_stores, much, &[slow(1), slow(7)]);
+        assert!(stats.unknown > 0 && stats.other_faults == 8, "{stats:?}");
+    }
+}
+
 /// One node loses its power and what was not synced.
 #[test]
 fn f10_one_node_loses_power() {

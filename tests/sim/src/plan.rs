@@ -140,6 +140,18 @@ impl Plan {
         self.serving.iter().map(|nodes| nodes.contains(&at)).collect()
     }
 
+    /// Bytes of events that a process takes before one is answered. All of them may go into one
+    /// section, and that must get past what a leader holds.
+    pub(crate) const fn admitted_bytes_max(&self) -> usize {
+        self.segment_bytes as usize / 4
+    }
+
+    /// Bytes of proposals that a leader holds: all of them may go into one entry, and a segment
+    /// must hold that, with outcomes.
+    pub(crate) const fn uncommitted_bytes_max(&self) -> usize {
+        self.segment_bytes as usize / 3
+    }
+
     /// Whether its groups have workers.
     pub(crate) fn is_served(&self) -> bool {
         !self.groups.is_empty()

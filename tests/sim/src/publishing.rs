@@ -10,10 +10,7 @@ use tidings_types::event::NewEvent;
 use tidings_types::id::{Token, TopicId};
 use tidings_types::limits::PUBLISH_WAIT_MAX;
 use tidings_types::seam::SplitMix;
-use tidings_types::sync::{BatchCell, ByteGate, OpenBatch, Sealed, section_bytes};
-
-/// More than all that one run publishes.
-const GATE_BYTES: usize = 1 << 30;
+use tidings_types::sync::{BatchCell, ByteGate, OpenBatch, Permit, Sealed, section_bytes};
 
 /// A call and the place of its first event in its batch.
 pub(crate) type Joined = (u64, u32);
@@ -36,19 +33,20 @@ pub(crate) struct Publishing {
     open: BTreeMap<TopicId, Open>,
     waiting: VecDeque<TopicId>,
     is_waiting: BTreeSet<TopicId>,
-    out: BTreeMap<Token, Vec<Joined>>,
+    /// Of each batch that departed the calls in it, and the bytes that they hold.
+    out: BTreeMap<Token, (Permit, Vec<Joined>)>,
     n_tokens: u64,
     /// The next wake that is on its way.
     pub(crate) wake_us: Option<u64>,
 }
 
 impl Publishing {
-    pub(crate) fn new(publisher: u32, rng: SplitMix) -> Self {
+    pub(crate) fn new(publisher: u32, rng: SplitMix, admitted_bytes_max: usize) -> Self {
         Self {
             publisher,
             n_calls: 0,
             core: Publisher::new(rng),
-            gate: ByteGate::new(GATE_BYTES),
+            gate: ByteGate::new(admitted_bytes_max),
             open: BTreeMap::new(),
             waiting: VecDeque::new(),
             is_waiting: BTreeSet::new(),
@@ -68,15 +66,20 @@ impl Publishing {
         self.n_calls
     }
 
+    /// Room for a call's events, unless too many wait for their answers.
+    pub(crate) fn admit(&self, events: &[NewEvent<'_>]) -> Option<Permit> {
+        self.gate.try_acquire(section_bytes(events))
+    }
+
     /// A call's events, all into one batch.
     pub(crate) fn push(
         &mut self,
         call: u64,
         topic: TopicId,
         events: &[NewEvent<'_>],
+        permit: Permit,
         now: Duration,
     ) {
-        let permit = self.gate.try_acquire(section_bytes(events)).expect("the gate is wide");
         let open = self.open.entry(topic).or_default();
         let pushed = open.batch.push_all(events, false, permit, now);
         open.joined.push((pushed.cell, (call, pushed.idx)));
@@ -104,14 +107,15 @@ impl Publishing {
             }
             n_held_back = 0;
             let Some(sealed) = open.batch.take() else { continue };
-            let Sealed { builder, cell, opened, .. } = sealed;
+            let Sealed { builder, cell, permit, opened, .. } = sealed;
             let (departs, stays) = std::mem::take(&mut open.joined)
                 .into_iter()
                 .partition::<Vec<_>, _>(|(of_call, _)| Arc::ptr_eq(of_call, &cell));
             open.joined = stays;
             self.n_tokens += 1;
             let token = Token::new(self.n_tokens);
-            self.out.insert(token, departs.into_iter().map(|(_, joined)| joined).collect());
+            let departs = departs.into_iter().map(|(_, joined)| joined).collect();
+            self.out.insert(token, (permit, departs));
             self.core.step(now, Input::Depart { token, topic, builder, opened }, out);
         }
         overdue_at
@@ -123,7 +127,7 @@ impl Publishing {
 
     /// A batch has ended: the calls in it.
     pub(crate) fn done(&mut self, token: Token) -> Vec<Joined> {
-        self.out.remove(&token).unwrap_or_default()
+        self.out.remove(&token).map(|(_, calls)| calls).unwrap_or_default()
     }
 }
 

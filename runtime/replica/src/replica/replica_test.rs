@@ -22,7 +22,7 @@ use tidings_types::seam::{Rng, SplitMix};
 
 use crate::membership::{Change, Step};
 use crate::open::Stored;
-use crate::options::{Options, Pace};
+use crate::options::Options;
 use crate::port::{Damage, Input, Now, Output, Proposal, ProposeRefused};
 use crate::replica::Replica;
 use crate::snapshot_wire;
@@ -234,12 +234,8 @@ impl World {
             purged: opened.purged,
             replay: opened.replay,
         };
-        let options = Options {
-            node: NodeId::new(node.id),
-            voters: node.voters.iter().copied().map(NodeId::new).collect(),
-            seed: seed ^ u64::from(node.start),
-            pace: Pace::Normal,
-        };
+        let voters = node.voters.iter().copied().map(NodeId::new).collect();
+        let options = Options::new(NodeId::new(node.id), voters, seed ^ u64::from(node.start));
         let mut out = Vec::new();
         let replica = Replica::open(options, stored, now, &mut out);
         let replica = replica.unwrap_or_else(|error| panic!("seed {seed}: n{}: {error}", node.id));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings_log::{Checkpoint, Job, MemoryDisk, Opened, Writer, checkpoint};
-use tidings_replica::{Input, Now, Options, Output, Pace, Proposal, Replica, Role, Stored};
+use tidings_replica::{Input, Now, Options, Output, Proposal, Replica, Role, Stored};
 use tidings_types::effect::{Answer, Effect, Refused};
 use tidings_types::id::{NodeId, Token};
 use tidings_types::layout::entry::SectionKind;
@@ -37,7 +37,7 @@ impl<'a> Node<'a> {
         let Opened { log, writer, checkpoint, hard_state, purged, replay, .. } = opened;
         let stored = Stored { log, checkpoint, hard_state, purged, replay };
         let node = NodeId::new(1);
-        let options = Options { node, voters: vec![node], seed: 1, pace: Pace::Normal };
+        let options = Options::new(node, vec![node], 1);
         let mut out = Vec::new();
         let now = Now { mono: Duration::ZERO, wall_ms: 1_700_000_000_000 };
         let replica = Replica::open(options, stored, now, &mut out);

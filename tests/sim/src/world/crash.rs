@@ -7,7 +7,7 @@ use tidings_check::history::Seen;
 use tidings_log::disk::{Fate, Kept};
 use tidings_log::{Disk, Identity, OpenError, Opened};
 use tidings_replica::Stored;
-use tidings_replica::{Options, Output, Pace, Replica};
+use tidings_replica::{Options, Output, Replica};
 use tidings_types::id::{ClusterId, Incarnation, NodeId};
 use tidings_types::limits::TICK;
 
@@ -49,11 +49,12 @@ impl World {
         let rng = self.chance.generator();
         let is_alone = self.nodes.len() == 1;
         let dispatching = store.is_some().then(Dispatching::new);
+        let admitted_bytes_max = self.plan.admitted_bytes_max();
         let publisher = (at as u32 + 1) * 1_000 + self.node(at).start;
         self.node_mut(at).process = Some(Process {
             incarnation,
             store,
-            publishing: Publishing::new(publisher, rng),
+            publishing: Publishing::new(publisher, rng, admitted_bytes_max),
             tokens: Tokens::default(),
             uplink: Uplink::Looking(0),
             producers: BTreeMap::new(),
@@ -92,7 +93,8 @@ impl World {
         let Opened { identity, log, writer, checkpoint, hard_state, purged, replay, .. } = opened;
         let stored = Stored { log, checkpoint, hard_state, purged, replay };
         let (node, voters) = (self.node(at).id, self.node(at).voters.clone());
-        let options = Options { node, voters, seed, pace: Pace::Normal };
+        let uncommitted_bytes_max = self.plan.uncommitted_bytes_max();
+        let options = Options { uncommitted_bytes_max, ..Options::new(node, voters, seed) };
         match Replica::open(options, stored, now, out) {
             Ok(replica) => {
                 let (queued, writing) = (Vec::new(), Vec::new());

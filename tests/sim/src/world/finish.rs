@@ -79,7 +79,8 @@ impl World {
             for topic in &topics {
                 if self.node(at).process.is_some() {
                     let call = self.publish(at, *topic, 1);
-                    self.tried.push(call);
+                    self.has_tried &= call.is_some();
+                    self.tried.extend(call);
                 }
             }
             self.settle(at);

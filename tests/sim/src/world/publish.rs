@@ -21,10 +21,6 @@ use crate::world::{MS, World};
 /// Keys of events without a key begin here.
 const KEYLESS: u64 = 1 << 32;
 
-/// With so many calls without an answer, nobody calls any more: after a long time without a leader
-/// all of them go into one entry, and a segment must hold it.
-const CALLS_OPEN_MAX: usize = 64;
-
 /// All calls of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
@@ -92,18 +88,14 @@ impl World {
         });
         let running: Vec<usize> = running.collect();
         let topics = self.admin.topics().to_vec();
-        let may_call = self.calls.n_open() < CALLS_OPEN_MAX;
-        let (true, Some(at), Some(topic)) =
-            (may_call, self.chance.pick(&running), self.chance.pick(&topics))
+        let (Some(at), Some(topic)) = (self.chance.pick(&running), self.chance.pick(&topics))
         else {
-            // It comes back later; without a node there is nobody to call.
-            if !self.is_calm {
-                self.after(100 * MS, Happens::Call);
-            }
-            return;
+            return self.call_later();
         };
         let n_events = if self.chance.percent(75) { 1 } else { self.chance.between(2, 4) };
-        self.publish(at, topic, n_events);
+        if self.publish(at, topic, n_events).is_none() {
+            self.call_later();
+        }
         // Now and then several calls follow at once and fill a batch.
         if self.chance.percent(15) {
             self.publish(at, topic, 1);
@@ -111,10 +103,16 @@ impl World {
         self.settle(at);
     }
 
-    /// A call with so many events; its number.
-    pub(crate) fn publish(&mut self, at: usize, topic: TopicId, n_events: u64) -> u64 {
+    /// Whoever finds nobody to call comes back.
+    fn call_later(&mut self) {
+        if !self.is_calm {
+            self.after(100 * MS, Happens::Call);
+        }
+    }
+
+    /// A call with so many events; its number, if the node takes it.
+    pub(crate) fn publish(&mut self, at: usize, topic: TopicId, n_events: u64) -> Option<u64> {
         let now = self.mono(at);
-        let call = self.calls.begin(at);
         let mut events = Vec::new();
         let mut parts = Vec::new();
         for _ in 0..n_events {
@@ -144,18 +142,19 @@ impl World {
                 payload,
             })
             .collect();
+        let permit = self.node(at).process.as_ref()?.publishing.admit(&events_new)?;
         self.stats.publishes += 1;
-        let Some(process) = self.process_mut(at) else { return call };
-        let publisher = process.publishing.publisher;
-        let place = Some(process.publishing.next_place());
-        process.publishing.push(call, topic, &events_new, now);
+        let call = self.calls.begin(at);
+        let publishing = &mut self.process_mut(at)?.publishing;
+        let (publisher, place) = (publishing.publisher, Some(publishing.next_place()));
+        publishing.push(call, topic, &events_new, permit, now);
         self.trace.note(call << 8 | at as u64);
         let id = self.id(at);
         self.trace.line(self.now_us, || format!("{id} call {call} publishes {events:?}"));
         let topic = topic.get();
         self.see(Seen::Publish { op: call, publisher, events, topic, place });
         self.depart(at);
-        call
+        Some(call)
     }
 
     /// The process is gone, and with it whoever waited in it.
