@@ -59,6 +59,11 @@ fn name(index: LogIndex, origin: Origin) -> String {
     format!("{:016x}.{}", index.get(), origin.suffix())
 }
 
+/// Its file.
+pub(crate) fn path(index: LogIndex, origin: Origin) -> String {
+    format!("{DIR}/{}", name(index, origin))
+}
+
 fn parse_name(name: &str) -> Option<(LogIndex, Origin)> {
     let (digits, suffix) = name.split_once('.')?;
     let origin = [Origin::Own, Origin::Installed].into_iter().find(|it| it.suffix() == suffix)?;
@@ -82,11 +87,16 @@ pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
 /// As [`write()`], and of the old ones that of `kept` stays, too: newcomers begin with the one up to
 /// which the log is purged.
 ///
+/// Old ones that cannot be removed are no error: they are only too many, and the next one tries again.
+///
 /// # Errors
 /// What the file system says; the older checkpoints are untouched then.
 pub fn write_keeping(disk: &dyn Disk, checkpoint: &Checkpoint, kept: LogIndex) -> io::Result<()> {
     write_as(disk, checkpoint, Origin::Own)?;
-    prune(disk, kept)
+    if let Err(error) = prune(disk, kept) {
+        tracing::warn!(%error, "old checkpoints could not be removed");
+    }
+    Ok(())
 }
 
 /// Writes a snapshot that came from a peer, durably. It counts once the log has its Reset, see
@@ -159,7 +169,7 @@ pub fn read_part(
     max_bytes: usize,
 ) -> io::Result<Option<(Vec<u8>, u64)>> {
     for origin in [Origin::Own, Origin::Installed] {
-        let file = match disk.open(&format!("{DIR}/{}", name(index, origin))) {
+        let file = match disk.open(&path(index, origin)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
@@ -189,7 +199,7 @@ pub(crate) fn read(
     index: LogIndex,
     origin: Origin,
 ) -> io::Result<Option<Checkpoint>> {
-    let bytes = small_file::read(disk, &format!("{DIR}/{}", name(index, origin)))?;
+    let bytes = small_file::read(disk, &path(index, origin))?;
     Ok(bytes.and_then(|bytes| decode(&bytes)).filter(|checkpoint| checkpoint.index == index))
 }
 

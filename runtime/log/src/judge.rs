@@ -52,6 +52,8 @@ pub(crate) struct Start {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// The checkpoint's local part.
     pub(crate) local: BTreeMap<u64, Sections>,
+    /// Newer ones that are not what was written, by their files: nothing may count on them.
+    pub(crate) rotten: Vec<String>,
 }
 
 fn reading(what: &'static str) -> impl FnOnce(io::Error) -> OpenError {
@@ -178,7 +180,7 @@ fn find_start(
     tail: &Tail,
 ) -> Result<Start, OpenError> {
     let (purged, last) = (tail.head.purged.0, tail.head.last.0);
-    let mut lacking = None;
+    let (mut lacking, mut rotten) = (None, Vec::new());
     for (index, origin) in checkpoint::list(disk).map_err(reading("listing checkpoints"))? {
         // A Reset purges up to its snapshot; without it the snapshot never came.
         let is_pending = origin == Origin::Installed && purged < index;
@@ -189,14 +191,18 @@ fn find_start(
         let checkpoint = checkpoint.map_err(reading("reading a checkpoint"))?;
         let Some(checkpoint) = checkpoint else {
             tracing::warn!(%index, "a checkpoint is damaged; an older one is tried");
+            rotten.push(checkpoint::path(index, origin));
             continue;
         };
         if last < index {
             return Err(OpenError::LogTooShort { last, what: "a checkpoint", index });
         }
-        let Ok(local) = parse_local(checkpoint.local.clone().into()) else { continue };
+        let Ok(local) = parse_local(checkpoint.local.clone().into()) else {
+            rotten.push(checkpoint::path(index, origin));
+            continue;
+        };
         match lacks_index(used, earlier, tail, &local, index) {
-            None => return Ok(Start { checkpoint: Some(checkpoint), local }),
+            None => return Ok(Start { checkpoint: Some(checkpoint), local, rotten }),
             Some(number) => {
                 tracing::warn!(%index, segment = number, "an index file is damaged; made anew");
                 lacking = Some(number);
@@ -204,7 +210,7 @@ fn find_start(
         }
     }
     if purged == LogIndex::ZERO {
-        return Ok(Start::default());
+        return Ok(Start { rotten, ..Start::default() });
     }
     Err(match lacking {
         Some(number) => {

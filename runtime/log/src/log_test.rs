@@ -190,6 +190,9 @@ fn f26_damaged_checkpoint_gives_way_or_is_refused() {
     assert_eq!(started_at(&disk), Some(index(200)));
     for (name, left) in [(&names[1], Some(index(100))), (&names[0], None)] {
         assert!(disk.flip(&format!("ckpt/0/{name}"), 777));
+        // A purge that counted on what is damaged would leave no way to start.
+        let counted_on: Vec<_> = left.into_iter().collect();
+        assert_eq!(start(&disk).unwrap().log.checkpoints(), counted_on);
         assert_eq!(started_at(&disk), left);
         assert_eq!(Model::resume(&disk).0.ids, model.ids);
     }

@@ -20,7 +20,7 @@ use crate::entry::HardState;
 use crate::error::OpenError;
 use crate::head::Head;
 use crate::identity::{Identity, Known, Record};
-use crate::judge::{Earlier, Judged, judge};
+use crate::judge::{Earlier, Judged, Start, judge};
 use crate::log::{Log, LogStart};
 use crate::options::Options;
 use crate::pace::Pace;
@@ -102,7 +102,7 @@ fn begin(
     let mut unused: Vec<String> = spare.chain(survey.stale.iter().cloned()).collect();
     // From the last on, so that a crash in between leaves no gap.
     unused.sort_by(|a, b| b.cmp(a));
-    remove(&*disk, unused.into_iter())?;
+    remove(&*disk, segment::DIR, unused.into_iter())?;
 
     let stamp = disk.stamp();
     let segment = Segment {
@@ -183,7 +183,7 @@ fn begin_again(
     sync_folders(&*disk)?;
     let last = survey.used.last().expect("a log that ends has a last segment").segment;
     let file = repair(&*disk, options, &last, &tail)?;
-    remove(&*disk, survey.stale.iter().cloned())?;
+    remove_useless(&*disk, survey, &judged.start)?;
     let mut prepared = VecDeque::new();
     for segment in &survey.spare {
         let file = disk.open(&segment::path(segment.number));
@@ -283,9 +283,19 @@ fn repair(
     Ok(file)
 }
 
-fn remove(disk: &dyn Disk, paths: impl Iterator<Item = String>) -> Result<(), OpenError> {
+/// What was begun and not ended, and rotten checkpoints: a purge up to one would leave no way to start.
+fn remove_useless(disk: &dyn Disk, survey: &Survey, start: &Start) -> Result<(), OpenError> {
+    remove(disk, segment::DIR, survey.stale.iter().cloned())?;
+    remove(disk, checkpoint::DIR, start.rotten.iter().cloned())
+}
+
+fn remove(
+    disk: &dyn Disk,
+    folder: &str,
+    paths: impl Iterator<Item = String>,
+) -> Result<(), OpenError> {
     for path in paths {
-        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(segment::DIR));
+        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(folder));
         removed.map_err(|source| OpenError::Io { what: format!("removing {path}"), source })?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use tidings_types::offset::Position;
 use crate::check::{Verdict, check};
 use crate::checkpoint::{self, Checkpoint};
 use crate::damage;
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Call, Disk, Fault, MemoryDisk};
 use crate::error::OpenError;
 use crate::identity::Identity;
 use crate::open::Opened;
@@ -600,6 +600,33 @@ fn f31_directory_that_is_marked_as_damaged_is_refused() {
     disk.crash();
     let said = refused(&disk).to_string();
     assert!(said.contains("n2 knows entry 12") && said.contains("replace it"), "{said}");
+}
+
+/// F31 with F24: a full disk must not make it forget. There is no room for a byte.
+#[test]
+fn f31_damage_is_marked_on_a_full_disk_too() {
+    let disk = MemoryDisk::new();
+    log_of(&disk, &[9]);
+    disk.set_free_bytes(0);
+    damage::mark(&disk, "n2 knows entry 12").unwrap();
+    disk.crash();
+    disk.set_free_bytes(1 << 30);
+    let said = refused(&disk).to_string();
+    assert!(said.contains("lost entries") && said.contains("replace it"), "{said}");
+}
+
+/// F31: it is killed before the mark is durable, and the next start finds it and refuses: from then
+/// on the mark must be durable.
+#[test]
+fn f31_mark_that_was_found_is_durable() {
+    let disk = MemoryDisk::new();
+    log_of(&disk, &[9]);
+    disk.plan(Fault::on(Call::SyncDir).of("").times(2));
+    damage::mark(&disk, "n2 knows entry 12").unwrap_err();
+    disk.end_process();
+    refused(&disk);
+    disk.crash();
+    refused(&disk);
 }
 
 /// Only an empty directory is a new one. A node that began beside a lost log's checkpoint would

@@ -9,7 +9,9 @@
 //! it and gets every entry behind, so it holds the same events as everyone.
 //!
 //! One at a time: a replica that still writes the last one passes an entry over, so that a slow
-//! disk never holds two copies of the state in memory.
+//! disk never holds two copies of the state in memory. Neither does one begin while a purge is on its
+//! way to the disk: with it goes the one up to which the log was purged before, and a crash may take
+//! the purge back.
 //!
 //! One that could not be written is given up; the next one comes by the same rules, after a pause.
 
@@ -34,6 +36,8 @@ pub(crate) struct Checkpoints {
     /// None is proposed before, since writing the last one failed.
     paused_until: Duration,
     purge: Option<LogIndex>,
+    /// The job of a purge that is not durable.
+    purging: Option<u64>,
 }
 
 impl Checkpoints {
@@ -46,6 +50,7 @@ impl Checkpoints {
             made_at: now,
             paused_until: Duration::ZERO,
             purge: None,
+            purging: None,
         }
     }
 
@@ -72,7 +77,7 @@ impl Checkpoints {
     /// A Checkpoint entry was applied. Whether this replica writes one.
     pub(crate) fn begin(&mut self, index: LogIndex, now: Duration) -> bool {
         self.is_proposed = false;
-        if self.writing.is_some() {
+        if self.writing.is_some() || self.purging.is_some() {
             return false;
         }
         self.writing = Some(index);
@@ -114,6 +119,16 @@ impl Checkpoints {
     /// A Purge entry was applied.
     pub(crate) fn want_purge(&mut self, index: LogIndex) {
         self.purge = self.purge.max(Some(index));
+    }
+
+    /// The log is being purged, by this job of its writer.
+    pub(crate) const fn purging(&mut self, job: u64) {
+        self.purging = Some(job);
+    }
+
+    /// What the log's writer was given up to this job is durable.
+    pub(crate) fn persisted(&mut self, job: u64) {
+        self.purging = self.purging.filter(|&purging| job < purging);
     }
 
     /// The index to purge up to beyond what is purged already, once it is safe. Says so once.
@@ -194,6 +209,22 @@ mod tests {
         checkpoints.want_purge(index(50));
         checkpoints.failed(index(60), Duration::ZERO);
         assert_eq!(checkpoints.purge(index(5)), Some(index(50)), "once nothing is written");
+    }
+
+    /// A purge that is not durable may be taken back by a crash: the checkpoint of the one before it
+    /// must still be there then. Try to write another one meanwhile.
+    #[test]
+    fn no_checkpoint_begins_while_a_purge_is_written() {
+        let index = LogIndex::new;
+        let durable = [10, 20, 30, 40].map(index);
+        let mut checkpoints = Checkpoints::new(&durable, Duration::ZERO);
+        checkpoints.want_purge(index(20));
+        assert_eq!(checkpoints.purge(index(10)), Some(index(20)));
+        checkpoints.purging(7);
+        checkpoints.persisted(6);
+        assert!(!checkpoints.begin(index(50), Duration::ZERO), "that of 10 would go");
+        checkpoints.persisted(8);
+        assert!(checkpoints.begin(index(51), Duration::ZERO));
     }
 
     /// Whoever purges must hold the checkpoint of that very entry: try to purge with one that was

@@ -14,7 +14,7 @@
 //! - Who has entries that are not durable does not campaign: raft-rs relies on it when it wins.
 //! - Election timeouts come from our own generator, so that a seed repeats a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use crate::first_election::FirstElection;
 use crate::membership::{encode, is_lone_voter};
 use crate::options::{Options, Pace};
 use crate::port::{Damage, Output};
+use crate::ready::writes::{Waiting, Writes};
 use crate::storage::Store;
 use crate::wire;
 
@@ -41,26 +42,16 @@ mod post;
 
 mod snapshot;
 
+mod writes;
+
 /// What is read at once for a follower that lags behind the tail.
 const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What the disk has not answered yet.
-struct Waiting {
-    job: u64,
-    /// The newest Ready that is durable with it; 0 if none is.
-    number: u64,
-    has_entries: bool,
-    /// A snapshot that is in the log then.
-    restored: Option<LogIndex>,
-    /// What may leave then.
-    messages: Vec<Message>,
-}
 
 /// See the module's description.
 pub(crate) struct Consensus {
     raft: RawNode<Store>,
     node: NodeId,
-    waiting: VecDeque<Waiting>,
+    writes: Writes,
     elections: Elections,
     first_election: FirstElection,
     certainty: Certainty,
@@ -97,7 +88,7 @@ impl Consensus {
         Self {
             raft,
             node: options.node,
-            waiting: VecDeque::new(),
+            writes: Writes::default(),
             elections: Elections::new(options),
             first_election: FirstElection::default(),
             certainty: Certainty::default(),
@@ -232,13 +223,12 @@ impl Consensus {
     }
 
     fn written(&mut self, job: u64, out: &mut Vec<Output>) {
-        while self.waiting.front().is_some_and(|waiting| waiting.job <= job) {
-            let Some(waiting) = self.waiting.pop_front() else { break };
-            self.post(waiting.messages, out);
-            if waiting.number > 0 {
-                self.raft.on_persist_ready(waiting.number);
-            }
-            if let Some(index) = waiting.restored {
+        while let Some(messages) = self.writes.written(job) {
+            self.post(messages, out);
+        }
+        if let Some(durable) = self.writes.durable() {
+            self.raft.on_persist_ready(durable.number);
+            if let Some(index) = durable.restored {
                 self.raft.advance_apply_to(index.get());
             }
         }
@@ -261,9 +251,14 @@ impl Consensus {
 
     /// A job that the log asks for by itself.
     pub(crate) fn write(&mut self, job: Job, out: &mut Vec<Output>) {
-        let (messages, restored) = (Vec::new(), None);
-        let waiting = Waiting { job: job.id, number: 0, has_entries: false, restored, messages };
-        self.waiting.push_back(waiting);
+        let messages = Vec::new();
+        self.writes.push(Waiting {
+            job: job.id,
+            number: 0,
+            entries: None,
+            restored: None,
+            messages,
+        });
         out.push(Output::Write(job));
     }
 
@@ -281,7 +276,9 @@ impl Consensus {
         let entries = ready.take_entries();
         // A snapshot too must be durable before this replica may campaign.
         let restored = self.reset_log(ready.snapshot(), out);
-        let has_entries = !entries.is_empty() || restored.is_some();
+        let ends = entries.first().zip(entries.last());
+        let ends =
+            ends.map(|(first, last)| (LogIndex::new(first.index), LogIndex::new(last.index)));
         let store = self.raft.mut_store();
         if let Some(hard_state) = ready.hs() {
             store.hard_state = hard_state.clone();
@@ -295,12 +292,12 @@ impl Consensus {
         if let Some(job) = job {
             let id = job.id;
             let restored = restored.map(|(index, _)| index);
-            self.waiting.push_back(Waiting { job: id, number, has_entries, restored, messages });
+            self.writes.push(Waiting { job: id, number, entries: ends, restored, messages });
             out.push(Output::Write(job));
             if is_planted(Bug::AckBeforeFsync) {
                 self.written(id, out);
             }
-        } else if let Some(last) = self.waiting.back_mut() {
+        } else if let Some(last) = self.writes.newest() {
             last.number = number;
             last.messages.append(&mut messages);
         } else {
@@ -367,6 +364,6 @@ impl Consensus {
     }
 
     fn has_unwritten(&self) -> bool {
-        self.waiting.iter().any(|waiting| waiting.has_entries)
+        self.writes.has_entries()
     }
 }

@@ -119,7 +119,10 @@ impl Replica {
                 }
             }
             Input::Change { token, change } => self.change(token, &change, out),
-            Input::Persisted(done) => self.consensus.persisted(&done, out),
+            Input::Persisted(done) => {
+                self.checkpoints.persisted(done.job);
+                self.consensus.persisted(&done, out);
+            }
             Input::Fetched(entries) => self.consensus.fetched(entries),
             Input::CheckpointWritten { index } => {
                 let (purged, _) = self.consensus.log().purged();
@@ -306,6 +309,7 @@ impl Replica {
         let (purged, _) = self.consensus.log().purged();
         if let Some(index) = self.checkpoints.purge(purged) {
             let job = self.consensus.log_mut().purge(index);
+            self.checkpoints.purging(job.id);
             self.consensus.write(job, out);
         }
     }

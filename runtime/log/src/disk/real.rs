@@ -26,11 +26,50 @@ pub struct RealDisk {
     _lock: Option<fs::File>,
 }
 
-/// Makes directories for their owner only: they hold every event in clear.
-fn private() -> DirBuilder {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    builder
+/// Makes a folder for its owner only: it holds every event in clear.
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::fsync(fs::File::open(path)?)?)
+}
+
+/// Makes folders below `base`, each durable in the one above. One that is there already may be of a
+/// process that was killed before it made it durable.
+fn make_folders(
+    base: &Path,
+    path: &Path,
+    mut make: impl FnMut(&Path) -> io::Result<()>,
+    mut sync: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut at = base.to_path_buf();
+    for part in path.components() {
+        let above = at.clone();
+        at.push(part);
+        match make(&at) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync(&above)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory and those above it, durably.
+fn make_root(root: &Path) -> io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let is_there = root.try_exists()?;
+    let above = root.ancestors().skip(1).find(|above| above.is_dir());
+    let Some(base) = above else { return Ok(()) };
+    let path = root.strip_prefix(base).expect("it is above");
+    match make_folders(base, path, make_private, sync_folder) {
+        // What holds it may be another's and not ours to open: then another made it, too.
+        Err(error) if is_there => {
+            tracing::debug!(root = %root.display(), %error, "could not sync the folder above");
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
@@ -45,7 +84,7 @@ impl RealDisk {
     /// If another process holds it, or the file system refuses.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let root = root.into();
-        private().recursive(true).create(&root).map_err(failed("making", &root))?;
+        make_root(&root).map_err(failed("making", &root))?;
         let path = root.join(LOCK);
         let lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -121,22 +160,11 @@ impl Disk for RealDisk {
         if is_planted(Bug::NoDirFsync) {
             return Ok(());
         }
-        rustix::fs::fsync(fs::File::open(self.changing(path)?)?)?;
-        Ok(())
+        sync_folder(&self.changing(path)?)
     }
 
     fn make_dir(&self, path: &str) -> io::Result<()> {
-        let mut at = self.changing("")?;
-        for part in path.split('/') {
-            let above = at.clone();
-            at.push(part);
-            match private().create(&at) {
-                Ok(()) => rustix::fs::fsync(fs::File::open(above)?)?,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        make_folders(&self.changing("")?, Path::new(path), make_private, sync_folder)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
@@ -243,6 +271,28 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+
+    /// Row F28: a process is killed between making a folder and syncing the one above. Whoever finds
+    /// the folder must sync it, or a power cut takes away what is built in it.
+    #[test]
+    fn f28_folders_that_are_there_already_are_made_durable() {
+        for is_there in [false, true] {
+            let mut synced = Vec::new();
+            let make = |_: &Path| match is_there {
+                true => Err(io::ErrorKind::AlreadyExists.into()),
+                false => Ok(()),
+            };
+            let sync = |path: &Path| {
+                synced.push(path.to_owned());
+                Ok(())
+            };
+            make_folders(Path::new("/data"), Path::new("ckpt/0"), make, sync).unwrap();
+            assert_eq!(synced, [Path::new("/data"), Path::new("/data/ckpt")]);
+        }
+        let refused = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        let made = make_folders(Path::new("/"), Path::new("a"), refused, |_| Ok(()));
+        assert_eq!(made.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
 
     /// Row F23: a call that takes only some bytes, or is interrupted, must change nothing about what
     /// is written and where. We let it take every number of bytes from one on.

@@ -10,7 +10,7 @@ use tidings_types::offset::{LogIndex, Term};
 use crate::check::check_snapshot;
 use crate::membership;
 use crate::port::{Damage, Output};
-use crate::ready::{Consensus, Waiting};
+use crate::ready::Consensus;
 
 impl Consensus {
     /// raft-rs has one for a follower: all that it knows of it is the place.
@@ -110,10 +110,8 @@ impl Consensus {
         let digest = snapshot.data.as_ref().try_into().expect("what `restore` gave it");
         let store = self.raft.mut_store();
         let job = store.reset(place, metadata.get_conf_state().clone(), u64::from_le_bytes(digest));
-        let (job_id, messages) = (job.id, Vec::new());
-        let (number, has_entries, restored) = (0, true, None);
-        self.waiting.push_back(Waiting { job: job_id, number, has_entries, restored, messages });
-        out.push(Output::Write(job));
+        // The Ready that it is part of is durable with the job that follows.
+        self.write(job, out);
         Some(place)
     }
 }

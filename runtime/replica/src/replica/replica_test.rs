@@ -763,7 +763,7 @@ fn acknowledged_batches_survive_crashes_and_a_bad_network() {
     // The faults must have left something to check.
     assert!(sum.n_answered > 1_000, "{sum:?}");
     assert!(sum.n_checkpoints > 50, "{sum:?}");
-    assert!(sum.n_fetched > 5, "{sum:?}");
+    assert!(sum.n_fetched > 2, "{sum:?}");
     assert!(sum.n_terms > 20, "{sum:?}");
     assert!(sum.n_restored > 0, "{sum:?}");
     println!("{sum:?}");
