@@ -232,8 +232,9 @@ impl Dispatcher {
                 }
             }
             Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms, out),
-            Effect::LanesMoved { group, lanes, members } => {
+            Effect::LanesMoved { group, lanes, members, left } => {
                 self.with_step(*group, now_ms, out, |group, step| {
+                    group.left.clone_from(left);
                     group.lanes_moved(lanes, members, step);
                 });
             }

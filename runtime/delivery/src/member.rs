@@ -51,6 +51,13 @@ pub enum Input {
         /// What it says.
         message: ToMember,
     },
+    /// The command to join was refused: the process was taken out, which it may not have been told.
+    LeftSince {
+        /// The group.
+        group: GroupId,
+        /// As the refusal has it.
+        n_left: u32,
+    },
     /// A service of this process begins, or begins again after it drained. Comes once the command
     /// that makes this process a member of the group was answered.
     ServiceUp {
@@ -129,6 +136,8 @@ pub enum Output {
     Removed {
         /// The group.
         group: GroupId,
+        /// To be named when it joins again.
+        n_left: u32,
     },
     /// Give [`Input::Wake`] at this moment.
     WakeAt(Duration),
@@ -206,6 +215,7 @@ impl Member {
             Input::FromLeader { session, message } => {
                 self.hear(now, session, message, out);
             }
+            Input::LeftSince { group, n_left } => self.removed(group, n_left, out),
             Input::ServiceUp { group, n_workers } => {
                 let service = self.groups.entry(group).or_default();
                 (service.is_up, service.is_draining) = (true, false);
@@ -318,7 +328,7 @@ impl Member {
                     out.push(Output::Recall { group, worker: kept.worker, batch });
                 }
             }
-            ToMember::Removed { group } => self.removed(group, out),
+            ToMember::Removed { group, n_left } => self.removed(group, n_left, out),
             // A ping of the future was none of ours.
             ToMember::Pong { sent } if sent <= now => {
                 self.leased_at = self.leased_at.max(Some(sent));
@@ -327,7 +337,7 @@ impl Member {
         }
     }
 
-    fn removed(&mut self, group: GroupId, out: &mut Vec<Output>) {
+    fn removed(&mut self, group: GroupId, n_left: u32, out: &mut Vec<Output>) {
         let service = self.groups.entry(group).or_default();
         for (&batch, kept) in &mut service.batches {
             kept.disown();
@@ -336,7 +346,7 @@ impl Member {
             }
         }
         service.batches.retain(|_, kept| !kept.is_through());
-        out.push(Output::Removed { group });
+        out.push(Output::Removed { group, n_left });
     }
 
     fn worker_down(&mut self, group: GroupId, worker: WorkerId, out: &mut Vec<Output>) {

@@ -129,6 +129,8 @@ pub enum ToMember {
     Removed {
         /// The group.
         group: GroupId,
+        /// How often it was by now, this time included; it joins with this number.
+        n_left: u32,
     },
     /// The answer to a ping.
     Pong {

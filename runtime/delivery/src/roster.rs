@@ -207,7 +207,7 @@ mod tests {
 
     fn moved(members: &[NodeId]) -> Vec<Effect> {
         let members = members.iter().map(|&node| (node, Incarnation::new(1))).collect();
-        vec![Effect::LanesMoved { group: GROUP, lanes: Vec::new(), members }]
+        vec![Effect::LanesMoved { group: GROUP, lanes: Vec::new(), members, left: Vec::new() }]
     }
 
     struct Played {

@@ -220,7 +220,7 @@ impl Dispatcher {
                         seat.recall(batch);
                     }
                 }
-                member::Output::Removed { group } => {
+                member::Output::Removed { group, .. } => {
                     warn!(group = self.names.of(group), "this process was taken out of its group");
                 }
                 member::Output::WakeAt(_) => unreachable!("a lone node's member sends no pings"),

@@ -1,15 +1,18 @@
 //! The state as bytes: the replicated part of a checkpoint.
 //!
-//! Bincode of a versioned enum; the second form adds the Checkpoint entries that a purge may name,
-//! and the first one is still read, as a state that remembers none. The form is canonical, equal states give equal bytes, so the bytes'
-//! hash is the state's digest. What can be derived is not stored but derived again, and whatever an
-//! apply relies on is checked while that is done.
+//! Bincode of a versioned enum. The second form adds the Checkpoint entries that a purge may name, the
+//! third how often members were taken out of their groups; older ones are still read, as states that
+//! remember none. The form is canonical, equal states give equal bytes, so the bytes' hash is the
+//! state's digest. What can be derived is not stored but derived again, and whatever an apply relies
+//! on is checked while that is done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidings_types::codec;
+use tidings_types::id::GroupId;
 use tidings_types::limits::{
     CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT, DEAD_LETTER_BYTES_MAX, GROUPS_MAX, LANES,
     MAILBOXES_MAX, NAME_BYTES_MAX, PRODUCER_RESULTS_KEPT, PRODUCERS_MAX, TOPICS_MAX,
@@ -17,6 +20,7 @@ use tidings_types::limits::{
 use tidings_types::retry::Retry;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::group::{Left, changing};
 use crate::room::{FAILED_MESSAGE_BYTES_MAX, Room};
 use crate::state::State;
 
@@ -63,16 +67,20 @@ impl DecodeError {
 
 /// All forms. They are written from references and read as values.
 #[derive(Serialize, Deserialize)]
-enum Form<S, B> {
+enum Form<S, B, L> {
     /// Read only.
     V1(S),
+    /// Read only.
     V2(S, B),
+    V3(S, B, L),
 }
 
 impl State {
     /// The state as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(&Form::V2(self, &self.boundaries))
+        let left = self.groups.iter().filter(|(_, group)| !group.left.is_empty());
+        let left: BTreeMap<GroupId, &Left> = left.map(|(&id, group)| (id, &group.left)).collect();
+        codec::encode(&Form::V3(self, &self.boundaries, left))
     }
 
     /// The state of what [`State::encode`] gave.
@@ -80,11 +88,17 @@ impl State {
     /// # Errors
     /// If the bytes are not a sound state of a known version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut state = match codec::decode_checkpoint(bytes)? {
-            Form::V1(state) => state,
-            Form::V2(state, boundaries) => Self { boundaries, ..state },
-        };
         let unsound = |what| DecodeError::Unsound { what };
+        let (mut state, left): (Self, BTreeMap<GroupId, Left>) =
+            match codec::decode_checkpoint(bytes)? {
+                Form::V1(state) => (state, BTreeMap::new()),
+                Form::V2(state, boundaries) => (Self { boundaries, ..state }, BTreeMap::new()),
+                Form::V3(state, boundaries, left) => (Self { boundaries, ..state }, left),
+            };
+        for (group, left) in left {
+            let found = changing(&mut state.groups, group).ok().filter(|_| !left.is_empty());
+            found.ok_or(unsound("groups"))?.left = left;
+        }
         if !state.topics.restore() {
             return Err(unsound("topics"));
         }
@@ -118,7 +132,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use tidings_types::id::{GroupId, NodeId, ProducerId, Sequence, TopicId};
+    use tidings_types::id::{Incarnation, NodeId, ProducerId, Sequence, TopicId};
     use tidings_types::layout::command::{Command, GroupStart};
     use tidings_types::layout::entry::{EntryBuilder, SectionKind};
     use tidings_types::layout::records::RecordsBuilder;
@@ -155,18 +169,37 @@ mod tests {
     #[test]
     fn form_is_frozen() {
         let state = [0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8];
-        let golden = [b"\x01\0\0\0".as_slice(), &state, &[0; 8]].concat();
+        let golden = [b"\x02\0\0\0".as_slice(), &state, &[0; 8], &[0; 8]].concat();
         assert_eq!(State::new().encode(), golden);
-        assert_eq!(sample().digest(), 0x0a5d0a74798e2b88);
+        assert_eq!(sample().digest(), 0x4d51a829135adf7e);
     }
 
-    /// A node must start from the checkpoint that an older program left. It knows no entry that may
-    /// be purged, so it refuses all purges until it has made a checkpoint of its own.
+    /// Who joins again must know how often it was taken out, also after a restart.
     #[test]
-    fn first_form_is_still_read() {
+    fn removals_are_remembered() {
+        let mut state = sample();
+        let group = changing(&mut state.groups, GroupId::new(1)).unwrap();
+        let (node, incarnation) = (NodeId::new(7), Incarnation::new(3));
+        for n_left in 1..=2 {
+            assert!(group.join(node, incarnation) && group.leave(node));
+            assert_eq!(group.n_left(node, incarnation), n_left);
+        }
+        let read = State::decode(&state.encode()).unwrap();
+        assert_eq!(read, state);
+        assert_eq!(read.groups[&GroupId::new(1)].n_left(node, incarnation), 2);
+    }
+
+    /// A node must start from the checkpoint that an older program left. From the first form it knows
+    /// no entry that may be purged, so it refuses all purges until it has made a checkpoint of its own.
+    #[test]
+    fn older_forms_are_still_read() {
+        let whole = sample();
+        let written = codec::encode(&Form::<_, _, ()>::V2(&whole, &whole.boundaries));
+        assert_eq!(xxh3_64(&written), 0x0a5d0a74798e2b88);
+        assert_eq!(State::decode(&written), Ok(whole));
         let mut old = sample();
         old.boundaries = Boundaries::default();
-        let written = codec::encode(&Form::<_, Boundaries>::V1(&old));
+        let written = codec::encode(&Form::<_, Boundaries, ()>::V1(&old));
         assert_eq!(xxh3_64(&written), 0xf488315763598419);
         assert_eq!(State::decode(&written), Ok(old));
         assert_eq!(State::decode(&written).unwrap().checkpoints().count(), 0);
@@ -183,7 +216,7 @@ mod tests {
         whole.push(0);
         assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
         whole.pop();
-        whole[0] = 2;
+        whole[0] = 3;
         assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
     }
 
@@ -217,7 +250,7 @@ mod tests {
                 state.groups.insert(state.last_group, group);
             }),
             ("groups", |state| {
-                let group = crate::group::changing(&mut state.groups, GroupId::new(1)).unwrap();
+                let group = changing(&mut state.groups, GroupId::new(1)).unwrap();
                 let mailbox = group.mailboxes.values_mut().next().unwrap();
                 let end = Offset::new(1);
                 mailbox.settle(Default::default()..end, &mut Room::default());

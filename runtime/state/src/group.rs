@@ -25,6 +25,9 @@ use crate::topics::Topics;
 /// All groups. Each is shared between clones until it changes.
 pub(crate) type Groups = BTreeMap<GroupId, Arc<Group>>;
 
+/// Of each node that ever left a group the start that left last, and how often it did.
+pub(crate) type Left = BTreeMap<NodeId, (Incarnation, u32)>;
+
 /// A group that is about to change.
 ///
 /// # Errors
@@ -39,6 +42,10 @@ pub(crate) struct Group {
     pub(crate) name: GroupName,
     pub(crate) mailboxes: BTreeMap<TopicId, Mailbox>,
     pub(crate) members: BTreeMap<NodeId, Incarnation>,
+    /// How often the start of a node that left last was taken out. In the checkpoint it stands behind
+    /// all groups.
+    #[serde(skip)]
+    pub(crate) left: Left,
     pub(crate) lanes: Lanes,
     pub(crate) letters: DeadLetters,
 }
@@ -50,9 +57,16 @@ impl Group {
             name,
             mailboxes: BTreeMap::new(),
             members: BTreeMap::new(),
+            left: BTreeMap::new(),
             lanes: Lanes::without_owner(),
             letters: DeadLetters::default(),
         }
+    }
+
+    /// How often this start of a node was taken out.
+    pub(crate) fn n_left(&self, node: NodeId, incarnation: Incarnation) -> u32 {
+        let left = self.left.get(&node).filter(|(of, _)| *of == incarnation);
+        left.map_or(0, |&(_, n_left)| n_left)
     }
 
     /// Lets a process serve the group. `false`: it did already.
@@ -67,9 +81,9 @@ impl Group {
 
     /// Takes a process out. `false`: it did not serve the group.
     pub(crate) fn leave(&mut self, node: NodeId) -> bool {
-        if self.members.remove(&node).is_none() {
-            return false;
-        }
+        let Some(incarnation) = self.members.remove(&node) else { return false };
+        let n_left = self.n_left(node, incarnation).saturating_add(1);
+        self.left.insert(node, (incarnation, n_left));
         self.lanes.assign(&self.members, None);
         true
     }
@@ -184,6 +198,7 @@ impl Group {
             mailboxes: self.mailboxes.iter().map(mailbox).collect(),
             lanes: self.lanes.owners().to_vec(),
             members: self.members(),
+            left: self.left(),
             redriven: self.letters.redriven(),
         }
     }
@@ -191,7 +206,11 @@ impl Group {
     /// What delivery must know of members that came or went.
     pub(crate) fn lanes_moved(&self, group: GroupId) -> Effect {
         let (lanes, members) = (self.lanes.owners().to_vec(), self.members());
-        Effect::LanesMoved { group, lanes, members }
+        Effect::LanesMoved { group, lanes, members, left: self.left() }
+    }
+
+    fn left(&self) -> Vec<(NodeId, Incarnation, u32)> {
+        self.left.iter().map(|(&node, &(start, n_left))| (node, start, n_left)).collect()
     }
 
     fn members(&self) -> Vec<(NodeId, Incarnation)> {

@@ -65,6 +65,7 @@ enum Op {
         group: u32,
         node: u32,
         incarnation: u64,
+        n_left: u32,
     },
     Leave {
         group: u32,
@@ -144,8 +145,10 @@ fn other() -> impl Strategy<Value = Op> {
         1 => (0_u8..4).prop_map(|name| Op::CreateTopic { name }),
         2 => (0_u8..3, topics, start)
             .prop_map(|(name, topics, start)| Op::CreateGroup { name, topics, start }),
-        4 => member.clone()
-            .prop_map(|(group, node, incarnation)| Op::Join { group, node, incarnation }),
+        4 => (member.clone(), prop_oneof![2 => Just(0), 2 => Just(1), 1 => 2_u32..4])
+            .prop_map(|((group, node, incarnation), n_left)| {
+                Op::Join { group, node, incarnation, n_left }
+            }),
         2 => member.prop_map(|(group, node, incarnation)| Op::Leave { group, node, incarnation }),
         3 => Just(Op::Checkpoint),
         3 => (0_usize..6).prop_map(|n_back| Op::Purge { n_back }),
@@ -187,7 +190,7 @@ fn sweep() -> impl Strategy<Value = Vec<Op>> {
 /// what follows finds something.
 fn entries() -> impl Strategy<Value = Entries> {
     let group = |name| Op::CreateGroup { name, topics: vec![0, 1], start: GroupStart::Earliest };
-    let join = |group| Op::Join { group, node: 1, incarnation: 1 };
+    let join = |group| Op::Join { group, node: 1, incarnation: 1, n_left: 0 };
     let setup = (0, vec![group(0), group(1), join(1), join(2)], false);
     let setup = prop_oneof![4 => Just(vec![setup]), 1 => Just(Vec::new())];
     (setup, prop::collection::vec(entry(), 0..60)).prop_map(|(mut entries, more)| {
@@ -278,11 +281,10 @@ fn command(op: Op, model: &Model) -> Command {
             let topics = topics.into_iter().map(topic_name).collect();
             Command::CreateGroup { name: group_name(name), topics, start }
         }
-        Op::Join { group, node, incarnation } => Command::Join {
-            group: GroupId::new(group),
-            node: NodeId::new(node),
-            incarnation: Incarnation::new(incarnation),
-        },
+        Op::Join { group, node, incarnation, n_left } => {
+            let (group, node) = (GroupId::new(group), NodeId::new(node));
+            Command::join(group, node, Incarnation::new(incarnation), n_left)
+        }
         Op::Leave { group, node, incarnation } => Command::Leave {
             group: GroupId::new(group),
             node: NodeId::new(node),
@@ -363,10 +365,11 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 29] = [
     "Accepted",
     "Answered Done",
     "Answered Group",
+    "Answered LeftSince",
     "Answered Malformed",
     "Answered NoSuchGroup",
     "Answered NoSuchTopic",

@@ -56,6 +56,8 @@ struct Group {
     failed: BTreeMap<Place, (u32, u64, String)>,
     dead: BTreeMap<Place, DeadLetterView>,
     redriven: Vec<Redriven>,
+    /// All that ever were.
+    removals: Vec<(NodeId, Incarnation)>,
     members: BTreeMap<NodeId, Incarnation>,
     lanes: Vec<(Option<NodeId>, u32)>,
 }
@@ -287,31 +289,21 @@ impl Model {
             Command::CreateGroup { name, topics, start } => {
                 Ok(Answer::Group(self.create_group(name, topics, start)))
             }
-            Command::Join { group, node, incarnation } => {
-                self.group(group).ok_or(Refused::NoSuchGroup { group })?;
-                let newest = self.nodes.get(&node).copied().unwrap_or(incarnation);
-                if incarnation < newest {
-                    return Err(Refused::StaleIncarnation);
-                }
-                self.nodes.insert(node, incarnation);
-                let found = self.group(group).unwrap();
-                let before = found.members.insert(node, incarnation);
-                if before != Some(incarnation) {
-                    let lanes = found.assign(before.map(|_| node));
-                    let members = found.members.clone().into_iter().collect();
-                    self.effects.push(Effect::LanesMoved { group, lanes, members });
-                }
-                Ok(Answer::Done)
+            Command::Join { group, node, incarnation } => self.join(group, node, incarnation, 0),
+            Command::JoinAgain { group, node, incarnation, n_left } => {
+                self.join(group, node, incarnation, n_left)
             }
             Command::Leave { group, node, incarnation } => {
                 let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
                 match found.members.get(&node) {
                     Some(&member) if incarnation < member => return Err(Refused::StaleIncarnation),
-                    Some(_) => {
+                    Some(&member) => {
                         found.members.remove(&node);
+                        found.removals.push((node, member));
                         let lanes = found.assign(None);
                         let members = found.members.clone().into_iter().collect();
-                        self.effects.push(Effect::LanesMoved { group, lanes, members });
+                        let left = found.left();
+                        self.effects.push(Effect::LanesMoved { group, lanes, members, left });
                     }
                     None => {}
                 }
@@ -339,6 +331,35 @@ impl Model {
             }
             Command::Purge { index } => self.purge(index),
         }
+    }
+
+    fn join(
+        &mut self,
+        group: GroupId,
+        node: NodeId,
+        incarnation: Incarnation,
+        n_left: u32,
+    ) -> Result<Answer, Refused> {
+        self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+        let newest = self.nodes.get(&node).copied().unwrap_or(incarnation);
+        if incarnation < newest {
+            return Err(Refused::StaleIncarnation);
+        }
+        self.nodes.insert(node, incarnation);
+        let found = self.group(group).unwrap();
+        let has_left = found.removals.iter().filter(|it| **it == (node, incarnation)).count();
+        let has_left = has_left as u32;
+        if n_left != has_left {
+            return Err(Refused::LeftSince { n_left: has_left });
+        }
+        let before = found.members.insert(node, incarnation);
+        if before != Some(incarnation) {
+            let lanes = found.assign(before.map(|_| node));
+            let members = found.members.clone().into_iter().collect();
+            let left = found.left();
+            self.effects.push(Effect::LanesMoved { group, lanes, members, left });
+        }
+        Ok(Answer::Done)
     }
 
     fn purge(&mut self, index: LogIndex) -> Result<Answer, Refused> {
@@ -389,6 +410,7 @@ impl Model {
                 failed: BTreeMap::new(),
                 dead: BTreeMap::new(),
                 redriven: Vec::new(),
+                removals: Vec::new(),
                 members: BTreeMap::new(),
                 lanes: vec![(None, 0); 256],
             });
@@ -468,6 +490,7 @@ impl Model {
             mailboxes: group.starts.keys().map(mailbox).collect(),
             lanes: group.lanes(),
             members: group.members.clone().into_iter().collect(),
+            left: group.left(),
             redriven: group.redriven.clone(),
         }
     }
@@ -557,6 +580,16 @@ impl Model {
 impl Group {
     fn is_settled(&self, place: Place) -> bool {
         place.1 < self.starts[&place.0] || self.settled.contains(&place)
+    }
+
+    /// Of each node the removals of the start that was removed last.
+    fn left(&self) -> Vec<(NodeId, Incarnation, u32)> {
+        let nodes: BTreeSet<NodeId> = self.removals.iter().map(|(node, _)| *node).collect();
+        let count = |node: NodeId| {
+            let last = self.removals.iter().rfind(|(of, _)| *of == node).unwrap();
+            (node, last.1, self.removals.iter().filter(|it| *it == last).count() as u32)
+        };
+        nodes.into_iter().map(count).collect()
     }
 
     fn redriven_idx(&self, (topic, offset): Place) -> Option<usize> {

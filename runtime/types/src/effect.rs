@@ -40,6 +40,8 @@ pub enum Effect {
         lanes: Vec<LaneOwner>,
         /// Its members now.
         members: Vec<(NodeId, Incarnation)>,
+        /// How often each of these was taken out.
+        left: Vec<(NodeId, Incarnation, u32)>,
     },
     /// Events are settled for a group: acked, or given up with `dead`.
     Settled {
@@ -157,6 +159,8 @@ pub struct GroupSnapshot {
     pub lanes: Vec<LaneOwner>,
     /// Its members.
     pub members: Vec<(NodeId, Incarnation)>,
+    /// How often each of these was taken out of it.
+    pub left: Vec<(NodeId, Incarnation, u32)>,
     /// Redriven events that are not settled yet, oldest first.
     pub redriven: Vec<Redriven>,
 }
@@ -305,6 +309,12 @@ pub enum Refused {
         /// The first event that the group has not settled.
         floor: Offset,
     },
+    /// The process was taken out of the group more often than it knows.
+    #[error("this start of the node was taken out of the group {n_left} times")]
+    LeftSince {
+        /// So often.
+        n_left: u32,
+    },
 }
 
 impl Refused {
@@ -313,9 +323,10 @@ impl Refused {
         match self {
             Self::AnswerForgotten { .. } | Self::ProducerExpired => Retry::Unknown,
             Self::SequenceGap { .. } | Self::PurgePinned { .. } => Retry::SameRequest,
-            Self::NoSuchTopic { .. } | Self::NoSuchGroup { .. } | Self::NotACheckpoint { .. } => {
-                Retry::AfterRefresh
-            }
+            Self::NoSuchTopic { .. }
+            | Self::NoSuchGroup { .. }
+            | Self::NotACheckpoint { .. }
+            | Self::LeftSince { .. } => Retry::AfterRefresh,
             Self::TooManyTopics
             | Self::TooManyGroups
             | Self::TooManySubscriptions
@@ -347,6 +358,7 @@ mod tests {
             Refused::Malformed,
             Refused::NotACheckpoint { index: LogIndex::new(4) },
             Refused::PurgePinned { group, topic, floor: Offset::new(5) },
+            Refused::LeftSince { n_left: 6 },
         ];
         for (number, refused) in (0_u32..).zip(in_order) {
             let mut bytes = codec::encode(&refused);

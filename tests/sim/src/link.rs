@@ -44,11 +44,20 @@ pub(crate) enum Message {
     /// Leader: to the client's member.
     ToMember { session: SessionId, message: ToMember },
     /// Client: its process wants to be a member.
-    Join { group: GroupId, incarnation: Incarnation },
-    /// Leader: it is one, or nobody knows.
-    Joined { group: GroupId, is_done: bool },
+    Join { group: GroupId, incarnation: Incarnation, n_left: u32 },
+    /// Leader: what became of that.
+    Joined { group: GroupId, joined: Joined },
     /// Either: this was the last message.
     Close,
+}
+
+/// The answer to whoever wants to join.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Joined {
+    Done,
+    /// It has to know that it was taken out so often.
+    LeftSince(u32),
+    Unknown,
 }
 
 /// An end of a link.

@@ -51,6 +51,8 @@ pub(crate) struct Service {
     /// Since when an attempt to join is under way, if one is.
     pub(crate) joining: Option<u64>,
     pub(crate) has_joined: bool,
+    /// How often it was told that it was taken out.
+    pub(crate) n_left: u32,
     pub(crate) is_up: bool,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_state::{Standing, State};
-use tidings_types::effect::{Effect, OutcomeRefused, Placed};
+use tidings_types::effect::{Effect, OutcomeRefused, Placed, Refused};
 use tidings_types::event::NewEvent;
 use tidings_types::id::WorkerId;
 use tidings_types::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, Token, TopicId};
@@ -60,7 +60,7 @@ pub(super) struct Process {
     session: SessionId,
     wake_at_ms: u64,
     /// It was taken out of these, or has not joined yet.
-    pub(super) joins: BTreeSet<GroupId>,
+    pub(super) joins: BTreeMap<GroupId, u32>,
 }
 
 /// A handler that has begun and not ended.
@@ -245,7 +245,7 @@ impl World {
             down: VecDeque::new(),
             session: SessionId::default(),
             wake_at_ms: u64::MAX,
-            joins: BTreeSet::new(),
+            joins: BTreeMap::new(),
         };
         self.processes.insert(node, process);
     }
@@ -262,9 +262,13 @@ impl World {
         }
     }
 
+    /// The process knows how often it was taken out.
     pub(super) fn join(&mut self, group: GroupId, node: NodeId, incarnation: u64) {
+        let snapshots = self.state.group_snapshots();
+        let left = snapshots.into_iter().filter(|of| of.group == group).flat_map(|of| of.left);
         let incarnation = Incarnation::new(incarnation);
-        self.command(Command::Join { group, node, incarnation });
+        let n_left = left.filter(|it| (it.0, it.1) == (node, incarnation)).map(|it| it.2).sum();
+        self.command(Command::join(group, node, incarnation, n_left));
     }
 
     pub(super) fn leave(&mut self, group: GroupId, node: NodeId) {
@@ -393,7 +397,9 @@ impl World {
                     let found = self.workers.get_mut(&(node, group, worker)).unwrap();
                     found.session.recall(batch);
                 }
-                member::Output::Removed { group } => drop(process.joins.insert(group)),
+                member::Output::Removed { group, n_left } => {
+                    process.joins.insert(group, n_left);
+                }
                 member::Output::WakeAt(at) => {
                     process.wake_at_ms = u64::try_from(at.as_millis()).unwrap();
                 }
@@ -488,7 +494,8 @@ impl World {
         self.has_moved = true;
         let incarnation = self.processes[&node].incarnation + 1;
         self.start(node, incarnation, Member::new(Incarnation::new(incarnation), 1));
-        self.processes.get_mut(&node).unwrap().joins = self.groups.iter().copied().collect();
+        self.processes.get_mut(&node).unwrap().joins =
+            self.groups.iter().map(|&group| (group, 0)).collect();
         for group in self.groups.clone() {
             for worker in (0..self.n_workers).map(WorkerId::new) {
                 self.workers.insert((node, group, worker), Simulated::default());
@@ -511,9 +518,10 @@ impl World {
                 continue;
             }
             let incarnation = process.incarnation;
-            for group in process.joins.clone() {
+            for (group, n_left) in process.joins.clone() {
                 self.processes.get_mut(&node).unwrap().joins.remove(&group);
-                self.join(group, node, incarnation);
+                let incarnation = Incarnation::new(incarnation);
+                self.command(Command::join(group, node, incarnation, n_left));
                 self.begin(node, group);
             }
         }
@@ -725,7 +733,9 @@ impl World {
                 self.succeeded.remove(&(group, topic, offset));
             }
             Effect::Answered { answer, .. } => {
-                assert!(answer.is_ok() || self.mails_to != self.mails, "{answer:?}");
+                // A join that comes late is refused.
+                let is_late = matches!(answer, Err(Refused::LeftSince { .. }));
+                assert!(answer.is_ok() || is_late || self.mails_to != self.mails, "{answer:?}");
             }
             _ => {}
         }
@@ -967,7 +977,7 @@ impl World {
     pub(super) fn worker_up_if_down(&mut self, node: NodeId, group: GroupId, worker: WorkerId) {
         let is_up = self.workers.get(&(node, group, worker)).is_none_or(|found| found.is_up);
         let process = &self.processes[&node];
-        if !is_up && !process.is_paused && !process.joins.contains(&group) {
+        if !is_up && !process.is_paused && !process.joins.contains_key(&group) {
             self.worker_up_at(node, group, worker);
         }
     }

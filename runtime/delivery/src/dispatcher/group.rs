@@ -43,6 +43,8 @@ pub(super) struct Group {
     pub(super) lanes: Lanes,
     /// One for each member, and for each node that serves it without being one yet or any more.
     pub(super) crews: Vec<Crew>,
+    /// How often each of these was taken out.
+    pub(super) left: Vec<(NodeId, Incarnation, u32)>,
     /// The crew that is next to get a batch.
     pub(super) crew_idx: usize,
     /// Members of which nothing was heard in this term.
@@ -106,6 +108,7 @@ impl Group {
             queues: Queues::default(),
             lanes: Lanes::default(),
             crews: Vec::new(),
+            left: Vec::new(),
             crew_idx: 0,
             awaited: BTreeMap::new(),
             reading: Reading::default(),
@@ -137,7 +140,15 @@ impl Group {
                 None => self.redrive(redriven),
             }
         }
+        self.left.clone_from(&snapshot.left);
         self.lanes_moved(&snapshot.lanes, &snapshot.members, step);
+    }
+
+    /// Says that a process is no member.
+    pub(super) fn removed(&self, node: NodeId, incarnation: Incarnation) -> ToMember {
+        let is_it = |left: &&(NodeId, Incarnation, u32)| (left.0, left.1) == (node, incarnation);
+        let n_left = self.left.iter().find(is_it).map_or(0, |left| left.2);
+        ToMember::Removed { group: self.id, n_left }
     }
 
     /// Members have come or gone, and lanes have moved.
@@ -180,7 +191,7 @@ impl Group {
         let crew = self.crew(idx);
         let (member, is_member) = (crew.node, crew.is_member());
         if let Some(session) = crew.session.filter(|_| !is_member) {
-            let message = ToMember::Removed { group: self.id };
+            let message = self.removed(member, session.incarnation);
             step.out.push(Output::Tell { member, session, message });
         }
     }

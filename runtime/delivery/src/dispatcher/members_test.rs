@@ -6,7 +6,7 @@ use tidings_state::Standing;
 use tidings_types::id::{GroupId, Incarnation, TopicId, WorkerId};
 use tidings_types::key::key_hash;
 use tidings_types::layout::acks::FailureClass;
-use tidings_types::layout::command::DeadReason;
+use tidings_types::layout::command::{Command, DeadReason};
 use tidings_types::limits::{GROUP_WORKERS_MAX, MEMBER_SILENT_MAX};
 use tidings_types::offset::{LaneEpoch, Offset};
 use tidings_types::seam::{Rng, SplitMix};
@@ -53,6 +53,43 @@ fn f07_paused_member_past_its_lease_is_fenced() {
     assert_eq!(world.proposals.len(), 1, "what the sleeper did counts too");
     world.apply_proposals(1);
     assert_eq!(world.state.standing(group, topic, Offset::ZERO), Standing::Acked);
+    world.finish();
+}
+
+/// A copy of a member's join comes behind its removal, of which it has not heard. It holds an event
+/// that another one has handled meanwhile, and the next leader knows of that only when the other
+/// resumes: until then the first one must start nothing. It would hold its lease, being a member.
+#[test]
+fn late_join_does_not_bring_back_who_was_taken_out() {
+    let mut world = World::with_nodes(7, 1, 2);
+    world.fail_percent = 0;
+    world.lead();
+    world.heal();
+    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+    world.publish(topic, 1, 1);
+    world.carry_all();
+    let away = world.holder(group, topic, Offset::ZERO).unwrap();
+    let incarnation = Incarnation::new(world.processes[&away].incarnation);
+    world.break_link(away);
+    world.leave(group, away);
+    world.carry_all();
+    let other = world.holder(group, topic, Offset::ZERO).unwrap();
+    assert_ne!(other, away);
+    world.work_at(other, group, worker);
+    world.work_at(other, group, worker);
+    assert!(!world.is_running(other, group, topic, Offset::ZERO), "it has handled it");
+    world.command(Command::Join { group, node: away, incarnation });
+
+    world.break_link(other);
+    world.follow();
+    world.lead();
+    world.link(away);
+    world.carry_all();
+    world.pass(10);
+    world.carry_all();
+    world.work_at(away, group, worker);
+    assert!(!world.is_running(away, group, topic, Offset::ZERO));
+    world.heal();
     world.finish();
 }
 

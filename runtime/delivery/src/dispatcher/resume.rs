@@ -121,7 +121,8 @@ impl Group {
         }
         if !is_member {
             if serving.is_some() || !batches.is_empty() {
-                self.tell(crew_idx, ToMember::Removed { group: self.id }, step);
+                let message = self.removed(node, session.incarnation);
+                self.tell(crew_idx, message, step);
             }
             return;
         }

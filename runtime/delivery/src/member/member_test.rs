@@ -174,8 +174,11 @@ fn member_that_was_taken_out_disowns_what_it_holds() {
     let mut played = Played::new();
     played.deliver(1, &[0, 1]);
     played.step(START, report(1, &[0], &Verdict::Done, false));
-    let out = played.hear(START, ToMember::Removed { group: GROUP });
-    assert!(matches!(out[..], [Output::Recall { .. }, Output::Removed { group: GROUP }]));
+    let out = played.hear(START, ToMember::Removed { group: GROUP, n_left: 1 });
+    assert!(matches!(
+        out[..],
+        [Output::Recall { .. }, Output::Removed { group: GROUP, n_left: 1 }]
+    ));
     assert_eq!(played.resume(), []);
     let out = played.step(START, report(1, &[1], &Verdict::Done, true));
     assert!(out.is_empty(), "what became of it is told to nobody");

@@ -31,7 +31,10 @@ pub(super) fn apply(
             create_group(state, name, topics, start, effects).map(Answer::Group)
         }
         Command::Join { group, node, incarnation } => {
-            join(state, group, node, incarnation, effects).map(|()| Answer::Done)
+            join(state, group, (node, incarnation, 0), effects).map(|()| Answer::Done)
+        }
+        Command::JoinAgain { group, node, incarnation, n_left } => {
+            join(state, group, (node, incarnation, n_left), effects).map(|()| Answer::Done)
         }
         Command::Leave { group, node, incarnation } => {
             leave(state, group, node, incarnation, effects).map(|()| Answer::Done)
@@ -134,8 +137,7 @@ fn check_group(state: &State, known: Option<GroupId>, topics: &[TopicName]) -> R
 fn join(
     state: &mut State,
     group: GroupId,
-    node: NodeId,
-    incarnation: Incarnation,
+    (node, incarnation, n_left): (NodeId, Incarnation, u32),
     effects: &mut Vec<Effect>,
 ) -> Result<(), Refused> {
     let found = changing(&mut state.groups, group)?;
@@ -144,6 +146,10 @@ fn join(
         return Err(Refused::StaleIncarnation);
     }
     *newest = incarnation;
+    let has_left = found.n_left(node, incarnation);
+    if n_left != has_left {
+        return Err(Refused::LeftSince { n_left: has_left });
+    }
     if found.join(node, incarnation) {
         effects.push(found.lanes_moved(group));
     }

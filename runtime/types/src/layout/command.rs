@@ -69,6 +69,21 @@ pub enum Command {
         /// The last one to go.
         index: LogIndex,
     },
+    /// [`Command::Join`] of a process that was taken out before.
+    ///
+    /// Both are refused if they come behind a removal that the process has not heard of, as a copy
+    /// may that was long on its way: it would go on with what it holds as if it had been a member all
+    /// the time.
+    JoinAgain {
+        /// The group.
+        group: GroupId,
+        /// The process's node.
+        node: NodeId,
+        /// Which start of the node.
+        incarnation: Incarnation,
+        /// How often the process knows that it was taken out; a plain join knows of none.
+        n_left: u32,
+    },
 }
 
 /// Where a new group begins.
@@ -124,6 +139,14 @@ pub struct DeadLetter {
 }
 
 impl Command {
+    /// Lets a process serve a group that was taken out of it so often.
+    pub const fn join(group: GroupId, node: NodeId, incarnation: Incarnation, n_left: u32) -> Self {
+        match n_left {
+            0 => Self::Join { group, node, incarnation },
+            _ => Self::JoinAgain { group, node, incarnation, n_left },
+        }
+    }
+
     /// The section's bytes.
     pub fn encode(self) -> Vec<u8> {
         codec::encode(&Versioned::V1(self))

@@ -131,6 +131,12 @@ fn command() -> impl Strategy<Value = Command> {
                 Command::Leave { group, node, incarnation }
             })
             .boxed(),
+        (member(), any::<u32>())
+            .prop_map(|((group, node, start), n_left)| {
+                let (node, incarnation) = (NodeId::new(node), Incarnation::new(start));
+                Command::JoinAgain { group, node, incarnation, n_left }
+            })
+            .boxed(),
         dead_letter().boxed(),
         (group(), letters).prop_map(|(group, letters)| Command::Redrive { group, letters }).boxed(),
         Just(Command::Checkpoint).boxed(),
@@ -149,6 +155,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::Redrive { .. } => 5,
         Command::Checkpoint => 6,
         Command::Purge { .. } => 7,
+        Command::JoinAgain { .. } => 8,
     }
 }
 

@@ -209,10 +209,10 @@ impl World {
                 let input = member::Input::FromLeader { session, message };
                 self.mail(at, Mail::Member(input));
             }
-            Message::Join { group, incarnation } => {
-                self.asked_to_join(at, link, group, incarnation);
+            Message::Join { group, incarnation, n_left } => {
+                self.asked_to_join(at, link, group, (incarnation, n_left));
             }
-            Message::Joined { group, is_done } => self.joined(at, group, is_done),
+            Message::Joined { group, joined } => self.joined(at, group, joined),
             Message::Close => self.link_down(at, link),
         }
     }

@@ -12,7 +12,7 @@ use tidings_types::layout::command::Command;
 use tidings_types::layout::entry::SectionKind;
 
 use crate::happen::What;
-use crate::link::{Message, Uplink};
+use crate::link::{Joined, Message, Uplink};
 use crate::node::Mail;
 use crate::serving::ToDispatcher;
 use crate::tokens::Asker;
@@ -70,7 +70,7 @@ impl World {
                         self.see(Seen::Settled { group, topic, first, n_events, is_dead });
                     }
                 }
-                Effect::LanesMoved { group, lanes, members } => {
+                Effect::LanesMoved { group, lanes, members, .. } => {
                     // Each move raises the epoch of its lane, so the sum of all tells the order.
                     let epochs = lanes.iter().map(|lane| u64::from(lane.epoch.get())).sum();
                     self.membership(*group, epochs, members);
@@ -112,7 +112,7 @@ impl World {
                     self.hand(at, (group, worker), batch, deliveries);
                 }
                 Output::Recall { group, worker, batch } => self.recall(at, (group, worker), batch),
-                Output::Removed { group } => self.taken_out(at, group),
+                Output::Removed { group, n_left } => self.taken_out(at, group, n_left),
                 Output::WakeAt(wake) => {
                     let wake_us = wake.as_micros() as u64;
                     let delay = self.until(at, wake);
@@ -160,12 +160,13 @@ impl World {
         }
     }
 
-    fn taken_out(&mut self, at: usize, group: GroupId) {
+    fn taken_out(&mut self, at: usize, group: GroupId, n_left: u32) {
         let id = self.id(at);
         self.trace.line(self.now_us, || format!("{id} was taken out of {group}"));
         if let Some(process) = self.process_mut(at) {
             let service = process.serving.services.entry(group).or_default();
             service.has_joined = false;
+            service.n_left = n_left;
         }
         self.will_join(at);
     }
@@ -195,10 +196,13 @@ impl World {
                 continue;
             }
             service.joining = Some(now_us);
-            let command = Command::Join { group, node, incarnation };
+            let n_left = service.n_left;
+            let command = Command::join(group, node, incarnation, n_left);
             match uplink {
                 Uplink::Own => self.command(at, Asker::Joins(group), command),
-                Uplink::Link(link) => self.say(at, link, Message::Join { group, incarnation }),
+                Uplink::Link(link) => {
+                    self.say(at, link, Message::Join { group, incarnation, n_left })
+                }
                 Uplink::Looking(_) => service.joining = None,
             }
         }
@@ -223,11 +227,11 @@ impl World {
         at: usize,
         link: u64,
         group: GroupId,
-        incarnation: Incarnation,
+        (incarnation, n_left): (Incarnation, u32),
     ) {
         let Some(client) = self.links.get(link).map(|link| link.client.0) else { return };
         let node = self.id(client);
-        let command = Command::Join { group, node, incarnation };
+        let command = Command::join(group, node, incarnation, n_left);
         self.command(at, Asker::LinkJoins(link, group), command);
     }
 
@@ -238,13 +242,18 @@ impl World {
         self.mail(at, Mail::Propose(vec![Proposal { token, kind, body, may_wait: false }]));
     }
 
-    /// The command to join has its answer: it was done, or nobody knows.
-    pub(crate) fn joined(&mut self, at: usize, group: GroupId, is_done: bool) {
+    /// The command to join has its answer.
+    pub(crate) fn joined(&mut self, at: usize, group: GroupId, joined: Joined) {
         let Some(process) = self.process_mut(at) else { return };
         let service = process.serving.services.entry(group).or_default();
         service.joining = None;
-        if !is_done || service.has_joined {
-            return;
+        match joined {
+            Joined::Done if !service.has_joined => {}
+            // What it was told since counts more.
+            Joined::LeftSince(n_left) if service.n_left < n_left => {
+                return self.mail(at, Mail::Member(Input::LeftSince { group, n_left }));
+            }
+            Joined::Done | Joined::LeftSince(_) | Joined::Unknown => return,
         }
         service.has_joined = true;
         if std::mem::replace(&mut service.is_up, true) {
@@ -264,10 +273,14 @@ impl World {
         asker: Asker,
         answer: &Result<Answer, Refused>,
     ) -> bool {
-        let is_done = answer.is_ok();
+        let joined = match answer {
+            Ok(_) => Joined::Done,
+            &Err(Refused::LeftSince { n_left }) => Joined::LeftSince(n_left),
+            Err(_) => Joined::Unknown,
+        };
         match asker {
-            Asker::Joins(group) => self.joined(at, group, is_done),
-            Asker::LinkJoins(link, group) => self.say(at, link, Message::Joined { group, is_done }),
+            Asker::Joins(group) => self.joined(at, group, joined),
+            Asker::LinkJoins(link, group) => self.say(at, link, Message::Joined { group, joined }),
             Asker::Nobody => {}
             Asker::Link(..) | Asker::Operator => return false,
         }
@@ -277,9 +290,9 @@ impl World {
     /// A command of this process has none. Whether it was one of delivery's.
     pub(crate) fn delivery_unanswered(&mut self, at: usize, asker: Asker) -> bool {
         match asker {
-            Asker::Joins(group) => self.joined(at, group, false),
+            Asker::Joins(group) => self.joined(at, group, Joined::Unknown),
             Asker::LinkJoins(link, group) => {
-                self.say(at, link, Message::Joined { group, is_done: false });
+                self.say(at, link, Message::Joined { group, joined: Joined::Unknown });
             }
             Asker::Nobody => {}
             Asker::Link(..) | Asker::Operator => return false,
