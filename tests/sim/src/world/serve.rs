@@ -6,7 +6,7 @@ use tidings_check::history::Seen;
 use tidings_delivery::member::{Input, Output};
 use tidings_delivery::message::{SessionId, ToLeader};
 use tidings_replica::Proposal;
-use tidings_types::effect::{Answer, Effect, GroupSnapshot, Refused};
+use tidings_types::effect::{Answer, Effect, GroupSnapshot, LaneOwner, Refused};
 use tidings_types::id::{GroupId, Incarnation, NodeId, Token, WorkerId};
 use tidings_types::layout::command::Command;
 use tidings_types::layout::entry::SectionKind;
@@ -31,6 +31,9 @@ impl World {
             store.leads = is_leader;
         }
         self.see_status(at);
+        for snapshot in groups.iter().filter(|_| is_leader) {
+            self.membership(snapshot.group, &snapshot.lanes, &snapshot.members);
+        }
         let told = if is_leader { ToDispatcher::Lead(groups) } else { ToDispatcher::Follow };
         self.mail(at, Mail::Dispatcher(told));
         self.role_matters(at, is_leader);
@@ -70,10 +73,10 @@ impl World {
                         self.see(Seen::Settled { group, topic, first, n_events, is_dead });
                     }
                 }
-                Effect::LanesMoved { group, lanes, members, .. } => {
-                    // Each move raises the epoch of its lane, so the sum of all tells the order.
-                    let epochs = lanes.iter().map(|lane| u64::from(lane.epoch.get())).sum();
-                    self.membership(*group, epochs, members);
+                // Whoever leads hands out by what it has applied, which may be long after others: a
+                // member that it did not take out yet is one.
+                Effect::LanesMoved { group, lanes, members, .. } if self.node(at).leads() => {
+                    self.membership(*group, lanes, members);
                 }
                 Effect::GroupChanged(snapshot) => {
                     self.memberships.entry(snapshot.group).or_default();
@@ -85,7 +88,14 @@ impl World {
     }
 
     /// A group has these members now: whoever is not among them any more was taken out.
-    fn membership(&mut self, group: GroupId, epoch: u64, members: &[(NodeId, Incarnation)]) {
+    fn membership(
+        &mut self,
+        group: GroupId,
+        lanes: &[LaneOwner],
+        members: &[(NodeId, Incarnation)],
+    ) {
+        // Each move raises the epoch of its lane, so the sum of all tells the order.
+        let epoch: u64 = lanes.iter().map(|lane| u64::from(lane.epoch.get())).sum();
         let (known_epoch, known) = self.memberships.entry(group).or_default();
         // A replica that is behind tells what others told before.
         if epoch <= *known_epoch {
