@@ -27,6 +27,8 @@ mod publish;
 
 mod serve;
 
+mod service;
+
 mod status;
 
 mod tail;
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     /// Groups, the durable identities of services
     #[command(subcommand, visible_alias = "g")]
     Group(group::Command),
+    /// Services of a node, the supervisors and workers behind its groups
+    #[command(subcommand, visible_alias = "s")]
+    Service(service::Command),
     /// Dead letters, events that a group gave up
     #[command(subcommand, visible_alias = "dlq")]
     Dead(dead::Command),
@@ -93,6 +98,7 @@ impl Command {
             Self::Event(args) => wait_for(event::run(context, args)),
             Self::Topic(command) => wait_for(topic::run(context, command)),
             Self::Group(command) => wait_for(group::run(context, command)),
+            Self::Service(command) => wait_for(service::run(context, command)),
             Self::Dead(command) => wait_for(dead::run(context, command)),
             Self::Status(args) => wait_for(status::run(context, args)),
             Self::Verify(args) => verify::run(context, args),

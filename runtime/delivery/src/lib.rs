@@ -10,6 +10,8 @@ pub mod retry;
 
 pub mod restart;
 
+pub mod family;
+
 pub mod publisher;
 
 pub mod session;

@@ -67,8 +67,11 @@ pub enum Verdict {
     ///
     /// Each is a records section without a producer, one for each topic.
     DoneEmitting(Vec<Bytes>),
-    /// Nobody handles its type: it counts as succeeded.
-    Skipped,
+    /// There was nothing to do: it counts as succeeded.
+    Skipped {
+        /// Why; empty if nobody handles its type.
+        reason: String,
+    },
     /// The attempt failed, and another follows.
     Again {
         /// How long to wait before.
@@ -90,6 +93,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Nobody handles the event's type.
+    pub const fn unasked() -> Self {
+        Self::Skipped { reason: String::new() }
+    }
+
+    /// Whether it settles its event without a dead letter.
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Done | Self::DoneEmitting(_) | Self::Skipped { .. })
+    }
+
     const fn is_failure(&self) -> bool {
         matches!(self, Self::Again { .. } | Self::Dead { .. })
     }
@@ -278,6 +291,12 @@ impl Session {
         if let Some(found) = self.batches.iter_mut().find(|found| found.id == batch) {
             found.is_recalled = true;
         }
+    }
+
+    /// Events that have no outcome yet.
+    pub fn n_held(&self) -> usize {
+        let n_waiting: usize = self.batches.iter().map(|batch| batch.rest.len()).sum();
+        n_waiting + self.running.len()
     }
 
     /// It holds nothing.

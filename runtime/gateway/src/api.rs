@@ -23,6 +23,8 @@ pub(crate) mod probes;
 
 pub(crate) mod publish;
 
+pub(crate) mod services;
+
 pub(crate) mod topics;
 
 /// What all handlers share. Cheap to clone.

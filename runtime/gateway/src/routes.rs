@@ -4,7 +4,7 @@ use axum::Router;
 use axum::http::Uri;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, events, groups, probes, publish, topics};
+use crate::api::{Api, events, groups, probes, publish, services, topics};
 use crate::codes;
 use crate::problem::Problem;
 
@@ -14,7 +14,7 @@ const RESERVED: [&str; 5] = ["v1", "metrics", "livez", "readyz", "startupz"];
 /// What metrics call a request to a path of ours that has no route.
 const NONE: &str = "none";
 
-fn table() -> [(&'static str, MethodRouter<Api>); 15] {
+fn table() -> [(&'static str, MethodRouter<Api>); 17] {
     [
         ("/v1/topics/{topic}/events", post(publish::publish).get(events::read)),
         ("/livez", get(probes::live)),
@@ -29,6 +29,8 @@ fn table() -> [(&'static str, MethodRouter<Api>); 15] {
         ("/v1/groups/{group}/dead/redrive", post(groups::redrive)),
         ("/v1/groups/{group}/dead/{topic}/{offset}", get(groups::dead_one)),
         ("/v1/dead", get(groups::dead)),
+        ("/v1/services", get(services::list)),
+        ("/v1/services/{group}", get(services::show)),
         ("/v1/events/{id}", get(events::story)),
         ("/v1/problems/{code}", get(probes::problem)),
     ]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
+use tidings_delivery::family::Strategy;
 use tidings_delivery::retry::RetryPolicy;
 use tidings_delivery::session::Verdict;
 use tidings_node::service::{Handler, Policy, ServiceSpec, Work};
@@ -258,6 +259,8 @@ impl Handler for Obedient {
 fn obedient(released: watch::Receiver<bool>) -> ServiceSpec {
     let retry = RetryPolicy { min: Duration::from_millis(1), ..RetryPolicy::default() };
     ServiceSpec {
+        tasks: Vec::new(),
+        strategy: Strategy::OneForOne,
         group: GroupName::new("readers").unwrap(),
         topics: vec![TopicName::new("users").unwrap()],
         start: GroupStart::Earliest,

@@ -66,6 +66,64 @@ pub struct MailboxInfo {
     pub retrying: u64,
 }
 
+/// A service of this process: a supervisor and its children.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// Its group.
+    pub group: String,
+    /// `starting`, `running`, `draining` or `stopped`.
+    pub state: String,
+    /// Why it stopped.
+    pub reason: Option<String>,
+    /// Which children begin again with one: `one_for_one`, `one_for_all` or `rest_for_one`.
+    pub strategy: String,
+    /// Restarts of all children since the node began.
+    pub restarts: u64,
+    /// Its tasks and workers, in the order of their start.
+    pub children: Vec<ChildInfo>,
+}
+
+/// A worker or a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildInfo {
+    /// `worker 3`, or `task` and its name.
+    pub name: String,
+    /// When it begins again: `permanent`, `transient` or `temporary`.
+    pub restart: String,
+    /// `waiting` (to begin again), `up`, `ending` or `gone`.
+    pub state: String,
+    /// For how long it has been so: of one that is up, its uptime. In milliseconds.
+    pub since_ms: u64,
+    /// Restarts since the node began.
+    pub restarts: u64,
+    /// Why it died last.
+    pub last_reason: Option<String>,
+    /// Events that were handed to it and have no outcome yet.
+    pub holds: u64,
+    /// The event that its handler works on.
+    pub running: Option<RunningInfo>,
+    /// For how long its handler has not given its thread back, in milliseconds.
+    pub blocked_ms: Option<u64>,
+}
+
+/// An event at a handler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningInfo {
+    /// Its topic.
+    pub topic: String,
+    /// Its place in the topic.
+    pub offset: u64,
+    /// Its id.
+    pub id: String,
+    /// The name of its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Which attempt this is; 1 is the first.
+    pub attempt: u32,
+    /// For how long, in milliseconds.
+    pub running_ms: u64,
+}
+
 /// An event as it is read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventInfo {

@@ -320,7 +320,9 @@ impl Dispatcher {
 fn in_words(verdict: &Verdict) -> Option<(&'static str, Option<&str>)> {
     match verdict {
         Verdict::Done | Verdict::DoneEmitting(_) => Some(("done", None)),
-        Verdict::Skipped => Some(("skipped", None)),
+        Verdict::Skipped { reason } => {
+            Some(("skipped", Some(reason.as_str()).filter(|reason| !reason.is_empty())))
+        }
         Verdict::Again { message, .. } => Some(("failed", Some(message))),
         Verdict::Dead { message, .. } => Some(("dead", Some(message))),
         Verdict::Unstarted => None,

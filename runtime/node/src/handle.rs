@@ -39,6 +39,8 @@ mod letters;
 
 mod read;
 
+mod services;
+
 mod story;
 
 pub use letters::Letters;

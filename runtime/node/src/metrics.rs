@@ -71,6 +71,7 @@ pub struct Metrics {
     pub(crate) attempts: Family<OfOutcome, Counter>,
     pub(crate) dead_letters: Family<OfGroup, Counter>,
     pub(crate) worker_restarts: Family<OfGroup, Counter>,
+    pub(crate) handlers_blocked: Family<OfGroup, Counter>,
     pub(crate) elections: Counter,
     shard_leader: Family<OfShard, Gauge>,
     /// Of it: the one shard that there is.
@@ -104,6 +105,7 @@ impl Metrics {
             attempts: Family::default(),
             dead_letters: Family::default(),
             worker_restarts: Family::default(),
+            handlers_blocked: Family::default(),
             elections: Counter::default(),
             is_leader: shard_leader.get_or_create_owned(&OfShard { shard: 0 }),
             shard_leader,
@@ -136,7 +138,10 @@ impl Metrics {
         r.register("handler_duration_seconds", text, self.handler_seconds.clone());
         r.register("attempts", "Attempts to handle an event", self.attempts.clone());
         r.register("dead_letters", "Events given up", self.dead_letters.clone());
-        r.register("worker_restarts", "Workers started anew", self.worker_restarts.clone());
+        let text = "Workers and tasks started anew";
+        r.register("worker_restarts", text, self.worker_restarts.clone());
+        let text = "Times that a handler held its thread for 3 s";
+        r.register("handlers_blocked", text, self.handlers_blocked.clone());
         r.register("elections", "Times that this node began to lead", self.elections.clone());
         let text = "1 while this node leads the shard";
         r.register("shard_leader", text, self.shard_leader.clone());

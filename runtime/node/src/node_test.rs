@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidings_delivery::family::Strategy;
 use tidings_delivery::retry::RetryPolicy;
 use tidings_delivery::session::Verdict;
 use tidings_log::MemoryDisk;
@@ -72,6 +73,8 @@ fn service(journal: &Journal, workers: usize) -> ServiceSpec {
     let journal = journal.clone();
     let retry = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
     ServiceSpec {
+        tasks: Vec::new(),
+        strategy: Strategy::OneForOne,
         group: group(),
         topics: vec![topic()],
         start: GroupStart::Earliest,

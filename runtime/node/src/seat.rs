@@ -4,6 +4,7 @@
 //! that end; or it is dropped, and the dispatcher takes it back with the news of the worker's end,
 //! which is on its way. The shared part, one lock over all of it, is [`sync::Seat`] with its model.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -19,11 +20,14 @@ pub(crate) struct Nudge;
 #[derive(Debug)]
 pub(crate) struct Seat {
     shared: sync::Seat<ActorRef<Nudge>, Session>,
+    /// Since when the handler is being polled, in microseconds and one more; 0 while it is not.
+    polled_since_us: AtomicU64,
 }
 
 impl Seat {
     pub(crate) fn new() -> Self {
-        Self { shared: sync::Seat::new(Session::default()) }
+        let shared = sync::Seat::new(Session::default());
+        Self { shared, polled_since_us: AtomicU64::new(0) }
     }
 
     /// Hands a batch over and nudges the worker.
@@ -40,6 +44,13 @@ impl Seat {
         let _ = actor.map(|actor| actor.cast(Nudge));
     }
 
+    /// Lets the worker start nothing more; what has not started comes back.
+    pub(crate) fn close(&self) {
+        let actor = self.shared.post(Session::close);
+        // As in `post`.
+        let _ = actor.map(|actor| actor.cast(Nudge));
+    }
+
     /// Lets the worker record what it does.
     pub(crate) fn session<R>(&self, change: impl FnOnce(&mut Session) -> R) -> R {
         self.shared.record(change)
@@ -50,8 +61,21 @@ impl Seat {
         self.shared.time_out();
     }
 
-    pub(crate) fn actor(&self) -> Option<ActorRef<Nudge>> {
-        self.shared.address()
+    /// The handler gets a thread. Relaxed, as nothing else goes by it: it is for people.
+    pub(crate) fn poll_begins(&self, now: Duration) {
+        let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.polled_since_us.store(now_us.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The handler gave its thread back.
+    pub(crate) fn poll_ends(&self) {
+        self.polled_since_us.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long the handler has held its thread, if it does.
+    pub(crate) fn blocked(&self, now: Duration) -> Option<Duration> {
+        let since_us = self.polled_since_us.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_micros(since_us)))
     }
 
     /// The worker begins.

@@ -2,16 +2,24 @@
 
 pub(crate) mod registry;
 
+pub(crate) mod watch;
+
 pub(crate) mod policy;
 
 pub(crate) mod work;
 
 pub(crate) mod spec;
 
+pub(crate) mod polled;
+
 pub(crate) mod worker;
+
+pub(crate) mod task;
+
+pub(crate) mod child;
 
 pub(crate) mod supervisor;
 
 pub use policy::{Policy, PolicyOf};
-pub use spec::{Handler, NewHandler, ServiceContext, ServiceSpec};
+pub use spec::{Handler, NewHandler, NewTask, ServiceContext, ServiceSpec, TaskSpec};
 pub use work::Work;

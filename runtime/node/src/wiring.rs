@@ -34,6 +34,7 @@ use crate::replica::{Begin, Replica};
 use crate::service::registry::Registry;
 use crate::service::spec::{ServiceContext, ServiceSpec};
 use crate::service::supervisor::{self, Supervisor, Surroundings};
+use crate::service::watch::Watch;
 use crate::stories::Stories;
 use crate::topics::TopicTable;
 use crate::wires::Wires;
@@ -134,6 +135,13 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
             reads_inline: ground.reads_inline,
         }),
     };
+
+    let watch = Watch {
+        registry: Arc::downgrade(&registry),
+        clock: Arc::clone(&ground.clock),
+        metrics: Arc::clone(&shared.metrics),
+    };
+    ground.core.spawn(watch.run());
 
     let around = Around { commands, dispatcher: dispatcher.clone(), registry, publisher };
     let supervisors = supervise(&ground, &shared, around, &mut rng).await;

@@ -7,11 +7,11 @@ use tidings_node::service::Work;
 use tidings_types::id::TopicId;
 use tidings_types::layout::acks::FailureClass;
 use tidings_types::layout::command::DeadReason;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::codec::DecodeError;
 use crate::context::ServiceContext;
-use crate::failure::Failure;
+use crate::failure::{Failure, Means};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -40,10 +40,15 @@ impl Desk {
     /// The verdict on a failed attempt. Every one is logged here, once.
     pub(crate) fn failed(&self, delivery: &Delivery, failure: &Failure, work: &Work) -> Verdict {
         let message = failure.to_string();
-        let verdict = if failure.is_fatal() {
-            Verdict::Dead { reason: DeadReason::Fatal, message }
-        } else {
-            work.failed(delivery, FailureClass::Error, message)
+        let again = |message| work.failed(delivery, FailureClass::Error, message);
+        let verdict = match failure.means() {
+            Means::Fatal => Verdict::Dead { reason: DeadReason::Fatal, message },
+            Means::Again => again(message),
+            Means::AgainIn(after) => match again(message) {
+                Verdict::Again { class, message, .. } => Verdict::Again { after, class, message },
+                dead => dead,
+            },
+            Means::Skip => Verdict::Skipped { reason: message },
         };
         self.log(delivery, &verdict, None);
         verdict
@@ -65,6 +70,10 @@ impl Desk {
     }
 
     fn log(&self, delivery: &Delivery, verdict: &Verdict, shown: Option<&str>) {
+        if let Verdict::Skipped { reason } = verdict {
+            let (group, event_id) = (self.context.group(), delivery.event.id());
+            info!(group, event_id, kind = delivery.event.kind(), reason, "event skipped");
+        }
         let (next, error) = match verdict {
             Verdict::Again { after, message, .. } => (format!("again in {after:.1?}"), message),
             Verdict::Dead { reason, message } => {

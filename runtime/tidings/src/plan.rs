@@ -2,17 +2,23 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_delivery::retry::RetryPolicy;
-use tidings_node::service::Policy;
+use tidings_node::service::{Policy, TaskSpec};
 use tidings_types::layout::command::GroupStart;
 use tidings_types::limits::{
     ATTEMPTS_DEFAULT, HANDLER_TIME_DEFAULT, RETRY_DELAY_MAX, RETRY_DELAY_MIN,
 };
 
+use crate::context::ServiceContext;
 use crate::event::{Event, family};
+use crate::failure::Handled;
 use crate::handle::{BatchFn, EachFn, Handle, Input, Runner};
+
+pub use tidings_delivery::family::{Restart, Strategy};
 
 /// Workers of a service in one process, unless its plan says otherwise.
 pub const WORKERS_DEFAULT: usize = 8;
@@ -23,6 +29,8 @@ pub struct Plan<S> {
     pub(crate) everywhere: bool,
     pub(crate) start: GroupStart,
     pub(crate) handlers: Vec<Planned<S>>,
+    pub(crate) tasks: Vec<TaskSpec>,
+    pub(crate) strategy: Strategy,
 }
 
 /// One type of event and who handles it.
@@ -52,6 +60,8 @@ impl<S> Plan<S> {
             everywhere: false,
             start: GroupStart::Earliest,
             handlers: Vec::new(),
+            tasks: Vec::new(),
+            strategy: Strategy::OneForOne,
         }
     }
 
@@ -76,6 +86,61 @@ impl<S> Plan<S> {
             policy: plan(HandlerPlan::new()).policy,
             runner: E::runner(),
         });
+        self
+    }
+
+    /// Runs something beside the workers, such as a poller or the refresh of a cache. It begins
+    /// before the workers and is supervised like them: what returns an error or panics has died, and
+    /// begins again as `restart` says, after a delay; one that dies too often stops the service. It
+    /// is dropped at an await point when the service ends or the strategy wants it.
+    ///
+    /// ```
+    /// # use tidings::prelude::*;
+    /// # #[derive(Event, serde::Serialize, serde::Deserialize)]
+    /// # #[event(topic = "users", kind = "user.signed_up.v1", key = id)]
+    /// # struct SignedUp { id: String }
+    /// # struct Welcome;
+    /// # impl Handle<SignedUp> for Welcome {
+    /// #     async fn handle(&mut self, _: SignedUp, _: &mut Cx) -> Handled { Ok(()) }
+    /// # }
+    /// # impl Service for Welcome {
+    /// #     const GROUP: &'static str = "welcome";
+    /// fn plan(plan: Plan<Self>) -> Plan<Self> {
+    ///     plan.on::<SignedUp>(|handler| handler)
+    ///         .task("inbox", Restart::Permanent, |context| async move {
+    ///             let inbox = tokio::fs::read(context.data_dir().join("inbox")).await?;
+    ///             println!("{} bytes in the inbox", inbox.len());
+    ///             Ok(())
+    ///         })
+    ///         .strategy(Strategy::RestForOne)
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn task<F>(
+        mut self,
+        name: &'static str,
+        restart: Restart,
+        run: impl Fn(ServiceContext) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Handled> + Send + 'static,
+    {
+        let run = move |context: &tidings_node::service::ServiceContext| {
+            let running = run(ServiceContext::new(context, None));
+            let told = async { running.await.map_err(|failure| failure.to_string()) };
+            Box::pin(told) as Pin<Box<dyn Future<Output = _> + Send>>
+        };
+        self.tasks.push(TaskSpec { name, restart, run: Arc::new(run) });
+        self
+    }
+
+    /// Which children begin again with one that died: none, unless said otherwise. Tasks come
+    /// before workers, in the order of the plan; a worker that has to end with another finishes its
+    /// running event first.
+    #[must_use]
+    pub const fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
         self
     }
 

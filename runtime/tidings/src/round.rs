@@ -59,14 +59,14 @@ pub(crate) async fn run_round<S: Send>(
                 continue;
             }
             let verdict = verdicts.next().expect("a batch has a verdict for each event");
-            if !matches!(verdict, Verdict::Done | Verdict::DoneEmitting(_)) {
+            if !verdict.is_success() {
                 failed_keys.push(member.delivery.event.key_hash);
             }
             member.verdict = Some(verdict);
         }
     }
     let verdicts = members.into_iter().map(|member| member.verdict);
-    work.finish_all(verdicts.map(|verdict| verdict.unwrap_or(Verdict::Skipped)).collect());
+    work.finish_all(verdicts.map(|verdict| verdict.unwrap_or_else(Verdict::unasked)).collect());
 }
 
 /// Starts what can share a round with the first event.

@@ -141,8 +141,8 @@ async fn judge(desk: &Desk, work: &Work, turns: Vec<BatchTurn>, handled: Handled
         let handled = match (failure, &handled) {
             (Some(failure), _) => Err(failure),
             (None, Ok(())) => Ok(()),
-            // Fatal is a word about one event: it holds once the culprit is known.
-            (None, Err(all)) if is_alone && all.is_fatal() => Err(Failure::fatal(all.to_string())),
+            // What it means is a word about one event: it holds once the culprit is known.
+            (None, Err(all)) if is_alone => Err(all.of_one()),
             (None, Err(all)) => Err(Failure::again(all.to_string())),
         };
         verdicts.push(verdict(desk, work, &delivery, emitted, handled).await);

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use thiserror::Error;
 use tidings_delivery::session::Verdict;
 use tidings_node::service::{Handler, NewHandler, Policy, PolicyOf, ServiceSpec, Work};
-use tidings_types::limits::GROUP_WORKERS_MAX;
+use tidings_types::limits::{GROUP_WORKERS_MAX, SERVICE_TASKS_MAX};
 use tidings_types::name::{BadName, GroupName, TopicName};
 use tidings_types::retry::Retry;
 
@@ -69,6 +69,22 @@ pub enum PlanError {
         /// The type.
         kind: &'static str,
     },
+    /// Two tasks have one name.
+    #[error("group {group}: plan names task {task:?} twice")]
+    TaskTwice {
+        /// The group.
+        group: &'static str,
+        /// The name.
+        task: &'static str,
+    },
+    /// There are too many tasks.
+    #[error("group {group}: {n_tasks} tasks exceed {SERVICE_TASKS_MAX}")]
+    TooManyTasks {
+        /// The group.
+        group: &'static str,
+        /// How many.
+        n_tasks: usize,
+    },
     /// The number of workers is out of bounds.
     #[error("group {group}: {workers} workers; there must be 1 to {GROUP_WORKERS_MAX}")]
     Workers {
@@ -102,6 +118,7 @@ where
     if !(1..=GROUP_WORKERS_MAX).contains(&plan.workers) {
         return Err(PlanError::Workers { group, workers: plan.workers });
     }
+    check_tasks(&plan)?;
     let plan = Arc::new(plan);
     Ok(ServiceSpec {
         group: name,
@@ -109,9 +126,23 @@ where
         start: plan.start,
         everywhere: plan.everywhere,
         workers: plan.workers,
+        tasks: plan.tasks.clone(),
+        strategy: plan.strategy,
         policy: policy_of(&plan),
         new_handler: new_handler(plan, new_service, n_attempts),
     })
+}
+
+fn check_tasks<S: Service>(plan: &Plan<S>) -> Result<(), PlanError> {
+    let (group, tasks) = (S::GROUP, &plan.tasks);
+    if SERVICE_TASKS_MAX < tasks.len() {
+        return Err(PlanError::TooManyTasks { group, n_tasks: tasks.len() });
+    }
+    let twice = tasks
+        .iter()
+        .enumerate()
+        .find(|(idx, task)| tasks.iter().take(*idx).any(|earlier| earlier.name == task.name));
+    twice.map_or(Ok(()), |(_, task)| Err(PlanError::TaskTwice { group, task: task.name }))
 }
 
 fn topics_of<S: Service>(plan: &Plan<S>) -> Result<Vec<TopicName>, PlanError> {
@@ -188,7 +219,7 @@ impl<S: Service> Worker<S> {
                     work.next()
                 }
                 Match::Unknown => {
-                    work.finish(Verdict::Skipped);
+                    work.finish(Verdict::unasked());
                     work.next()
                 }
             };

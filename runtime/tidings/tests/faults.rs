@@ -14,6 +14,9 @@ use tidings_types::name::TopicName;
 use tidings_types::offset::{LogIndex, Offset};
 use tokio::time::{Instant, sleep};
 
+#[path = "faults/supervision.rs"]
+mod supervision;
+
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(topic = "doses", kind = "dose.given.v1", key = who)]
 struct Dose {

@@ -86,6 +86,14 @@ impl Handle<Asked> for Obedient {
                 "x".parse::<u8>().fatal()?;
                 Ok(())
             }
+            "come back" if cx.attempt() <= 2 => {
+                "x".parse::<u8>().retry_in(10.mins())?;
+                Ok(())
+            }
+            "skip" => {
+                None::<()>.skip("the user is gone")?;
+                Ok(())
+            }
             "panic once" if cx.attempt() == 1 => panic!("meant to happen"),
             "hang once" if cx.attempt() == 1 => std::future::pending().await,
             "emit too much" => {
@@ -151,6 +159,35 @@ async fn dead_letters_tell_their_reason() {
     assert_eq!(messages[..2], ["invalid digit found in string", "never"]);
     assert!(messages[2].starts_with("emitting job.done.v1: "), "{}", messages[2]);
     assert_eq!(node.published::<Done>().await, [Done { who: "ann".to_owned(), attempt: 1 }]);
+}
+
+/// A handler may say when to come back, and that there is nothing to do: the delay must be kept and
+/// hold up its own key only; what is skipped must be settled with its reason and without what it
+/// emitted.
+#[tokio::test(start_paused = true)]
+async fn handlers_say_when_to_come_back_and_what_to_skip() {
+    let (node, seen_by) = obedient().await;
+    let begun = tokio::time::Instant::now();
+    node.publish(ask("ann", "come back")).await;
+    node.publish(ask("ann", "next")).await;
+    let skipped = node.publish(ask("bob", "skip")).await;
+    node.publish(ask("bob", "next")).await;
+    node.settled("obedient").await;
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    // Cluster time may run a tenth fast or slow.
+    assert!((18.0..23.0).contains(&minutes), "two delays of ten minutes took {minutes:.1}");
+    let of_ann: Vec<_> =
+        seen(&seen_by).into_iter().filter(|line| line.starts_with("ann")).collect();
+    let expected = ["ann come back 1", "ann come back 2", "ann come back 3", "ann next 1"];
+    assert_eq!(of_ann, expected);
+    let of_bob =
+        node.published::<Done>().await.into_iter().filter(|done| done.who == "bob").count();
+    assert_eq!(of_bob, 1, "what the skipped turn emitted is not there");
+    assert!(node.dead_letters().await.is_empty());
+    let story = node.handle().story(&skipped.id.to_string()).await.unwrap();
+    let attempt = &story.groups[0].attempts[0];
+    assert_eq!(attempt.outcome, "skipped");
+    assert!(attempt.message.as_ref().unwrap().starts_with("the user is gone: "), "{attempt:?}");
 }
 
 /// A panic and a handler that hangs must each cost one attempt of their event, and lose nothing.

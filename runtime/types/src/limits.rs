@@ -196,6 +196,10 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// How long a handler may take with one event, unless its plan says otherwise.
 pub const HANDLER_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A handler that holds its thread for so long is told of.
+pub const HANDLER_YIELD_MAX: Duration = Duration::from_secs(3);
+/// Tasks of one service.
+pub const SERVICE_TASKS_MAX: usize = 64;
 /// Outcomes that a node remembers for an event's story.
 pub const STORIES_KEPT: usize = 100_000;
 

@@ -1,6 +1,6 @@
 //! The handler: from a sign-up to its mail.
 
-use tidings::prelude::{Cx, DeadLetter, Fatal, Handle, Handled, Plan, Retry, Service, Units};
+use tidings::prelude::{Cx, DeadLetter, Handle, Handled, OrElse, Plan, Retry, Service, Units};
 
 use crate::event::{MailSent, UserSignedUp};
 use crate::mailer::{Address, Mail, Mailer};

@@ -919,7 +919,7 @@ impl World {
         if group == self.groups[0] && (self.always_emits || self.chance(20)) {
             return Verdict::DoneEmitting(vec![self.mail(group, delivery)]);
         }
-        if self.chance(10) { Verdict::Skipped } else { Verdict::Done }
+        if self.chance(10) { Verdict::unasked() } else { Verdict::Done }
     }
 
     fn mail(&self, group: GroupId, delivery: &Delivery) -> Bytes {
@@ -1005,7 +1005,7 @@ impl World {
             self.out.remove(&seen);
             self.n_failures_told += usize::from(matches!(outcome.verdict, Verdict::Again { .. }));
             let is_turn = matches!(outcome.verdict, Verdict::DoneEmitting(_));
-            if is_turn || matches!(outcome.verdict, Verdict::Done | Verdict::Skipped) {
+            if is_turn || matches!(outcome.verdict, Verdict::Done | Verdict::Skipped { .. }) {
                 self.n_turns += usize::from(is_turn);
                 self.succeeded.insert(seen);
                 *self.n_ends.entry(seen).or_default() += 1;

@@ -169,7 +169,7 @@ impl Group {
         let is_ours = self.is_current(id);
         match &mut outcome.verdict {
             // The work is done, whoever owns the lane now.
-            Verdict::Done | Verdict::Skipped => self.succeed(id, now_ms),
+            Verdict::Done | Verdict::Skipped { .. } => self.succeed(id, now_ms),
             Verdict::DoneEmitting(emitted) if emitted.is_empty() => self.succeed(id, now_ms),
             Verdict::DoneEmitting(emitted) if is_ours => {
                 let emitted = mem::take(emitted);

@@ -14,7 +14,8 @@ fn n_bytes(verdict: &Verdict) -> usize {
         + match verdict {
             Verdict::DoneEmitting(emitted) => emitted.iter().map(Bytes::len).sum(),
             Verdict::Again { message, .. } | Verdict::Dead { message, .. } => message.len(),
-            Verdict::Done | Verdict::Skipped | Verdict::Unstarted => 0,
+            Verdict::Skipped { reason } => reason.len(),
+            Verdict::Done | Verdict::Unstarted => 0,
         }
 }
 

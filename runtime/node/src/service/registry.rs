@@ -1,9 +1,13 @@
 //! What the services of this process are doing, for people: written by supervisors, read by all.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tidings_delivery::family::{Restart, Strategy};
 use tidings_types::name::GroupName;
+
+use crate::seat::Seat;
 
 /// One service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub(crate) enum Life {
     Running,
     /// It finishes what it has.
     Draining,
-    /// Its workers died too often; its backlog waits.
+    /// A child died too often; its backlog waits.
     Stopped,
 }
 
@@ -29,6 +33,44 @@ impl Life {
     }
 }
 
+/// One child's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildLife {
+    /// It waits for its delay, or for others to end.
+    Waiting,
+    Up,
+    /// It was asked to end.
+    Ending,
+    /// It does not come back.
+    Gone,
+}
+
+impl ChildLife {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Up => "up",
+            Self::Ending => "ending",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One child, as it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildStatus {
+    pub(crate) name: String,
+    pub(crate) restart: Restart,
+    pub(crate) life: ChildLife,
+    /// When this life began, by the node's clock.
+    pub(crate) since: Duration,
+    pub(crate) n_restarts: u64,
+    /// Why it ended last.
+    pub(crate) last_reason: Option<String>,
+    /// A worker's events.
+    pub(crate) seat: Option<Arc<Seat>>,
+}
+
 /// One service, as it is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceStatus {
@@ -36,6 +78,9 @@ pub(crate) struct ServiceStatus {
     pub(crate) reason: Option<String>,
     pub(crate) n_workers: u32,
     pub(crate) n_restarts: u64,
+    pub(crate) strategy: Strategy,
+    /// In the order of their start.
+    pub(crate) children: Vec<ChildStatus>,
 }
 
 /// See the module's description.
@@ -45,8 +90,9 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn add(&self, group: GroupName, n_workers: u32) {
-        let status = ServiceStatus { life: Life::Starting, reason: None, n_workers, n_restarts: 0 };
+    pub(crate) fn add(&self, group: GroupName, n_workers: u32, strategy: Strategy) {
+        let (life, reason, children) = (Life::Starting, None, Vec::new());
+        let status = ServiceStatus { life, reason, n_workers, n_restarts: 0, strategy, children };
         self.lock().insert(group, status);
     }
 

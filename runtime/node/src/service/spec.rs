@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tidings_delivery::family::{Restart, Strategy};
 use tidings_types::id::NodeId;
 use tidings_types::layout::command::GroupStart;
 use tidings_types::name::{GroupName, TopicName};
@@ -25,6 +26,24 @@ pub trait Handler: Send + 'static {
 
 /// Makes the handler of one worker's life.
 pub type NewHandler = Arc<dyn Fn(&ServiceContext) -> Box<dyn Handler> + Send + Sync>;
+
+/// Makes the future of one life of a task. Its error is a reason for people.
+pub type NewTask = Arc<
+    dyn Fn(&ServiceContext) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// What runs beside the workers, supervised like them.
+#[derive(Clone)]
+pub struct TaskSpec {
+    /// As people know it.
+    pub name: &'static str,
+    /// When it begins again.
+    pub restart: Restart,
+    /// Makes it.
+    pub run: NewTask,
+}
 
 /// What a handler may know of its surroundings.
 #[derive(Clone, Debug)]
@@ -52,6 +71,10 @@ pub struct ServiceSpec {
     pub everywhere: bool,
     /// Workers in this process.
     pub workers: usize,
+    /// What runs beside them; it begins before them.
+    pub tasks: Vec<TaskSpec>,
+    /// Which children begin again with one that does.
+    pub strategy: Strategy,
     /// Makes a handler.
     pub new_handler: NewHandler,
     /// What failing means.

@@ -1,27 +1,28 @@
-//! The supervisor of one service: brings its group into the log and keeps its workers alive.
+//! The supervisor of one service: brings its group into the log and keeps its children alive, which
+//! are its tasks and, behind them, its workers.
 //!
-//! - Owns: the workers' lives and the count of their recent crashes.
-//! - Hears from: the node; its own timers; the runtime, when a worker ends.
+//! - Owns: the children's lives; [`Family`] decides over them.
+//! - Hears from: the node; its own timers; the runtime, when a child ends.
 //! - Supervised by: the node, which takes its end for the end of the service.
-//! - Loses when it dies: its workers, which the runtime kills with it. What they held is delivered
+//! - Loses when it dies: its children, which the runtime kills with it. What they held is delivered
 //!   again from the log, as after the death of a process.
 //!
-//! One-for-one: a worker's death touches no other. A death with a culprit charges the culprit's
-//! event with an attempt and is restarted at once; a death without one (the constructor, a `Drop`,
-//! a kill) counts against the restart budget, and when that is spent the service stops, says why,
-//! and its backlog waits. It never waits itself: a restart is a timer's message.
+//! A death over an event charges that event with an attempt; a death without one (the constructor, a
+//! `Drop`, a kill) counts against the child's restart budget, and when that is spent the service
+//! stops, says why, and its backlog waits. It never waits itself: a restart is a timer's message.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tidings_delivery::restart::{Decision, Restarts};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tidings_delivery::family::{Family, Order};
 use tidings_types::effect::Answer;
 use tidings_types::id::{GroupId, Incarnation, NodeId, WorkerId};
 use tidings_types::layout::command::Command;
 use tidings_types::name::GroupName;
 use tidings_types::seam::{Clock, SplitMix};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::call::answer;
 use crate::commands::Commands;
@@ -30,10 +31,10 @@ use crate::mail::ToDispatcher;
 use crate::metrics::{Metrics, OfGroup};
 use crate::reports::Reports;
 use crate::seat::Seat;
-use crate::service::registry::{Life, Registry, ServiceStatus};
+use crate::service::child::{Child, Ended, tell};
+use crate::service::registry::{ChildLife, ChildStatus, Life, Registry, ServiceStatus};
 use crate::service::spec::{ServiceContext, ServiceSpec};
 use crate::service::work::WorkParts;
-use crate::service::worker::Worker;
 
 /// What all supervisors of a node share.
 #[derive(Clone)]
@@ -57,7 +58,13 @@ pub(crate) enum Msg {
     Joined(GroupId),
     /// The group could not be brought into the log.
     NotJoined(CommandError),
-    Restart(usize),
+    /// A child's delay is over.
+    Start {
+        /// The child.
+        idx: usize,
+        /// Its order's.
+        ticket: u64,
+    },
     /// Lets each worker finish what it holds, then ends.
     ShutDown(RpcReplyPort<()>),
 }
@@ -68,19 +75,19 @@ pub(crate) struct Supervisor {
 }
 
 pub(crate) struct State {
-    group: GroupName,
-    workers: Vec<WorkerLife>,
+    name: GroupName,
+    /// Once it has joined.
+    running: Option<Running>,
     /// Not empty: shutting down.
     shut_down_ports: Vec<RpcReplyPort<()>>,
-    has_stopped: bool,
 }
 
-/// One worker's life.
-struct WorkerLife {
-    parts: WorkParts,
+/// A service that has joined its group.
+struct Running {
     group: GroupId,
-    actor: Option<ActorId>,
-    restarts: Restarts,
+    family: Family,
+    /// In the order of their start: tasks, then workers.
+    children: Vec<Child>,
 }
 
 impl Actor for Supervisor {
@@ -89,11 +96,11 @@ impl Actor for Supervisor {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
-        let group = self.spec.group_on(self.surroundings.node);
+        let name = self.spec.group_on(self.surroundings.node);
         let n_workers = u32::try_from(self.spec.workers).unwrap_or(u32::MAX);
-        self.surroundings.registry.add(group.clone(), n_workers);
-        self.join(group.clone(), myself);
-        Ok(State { group, workers: Vec::new(), shut_down_ports: Vec::new(), has_stopped: false })
+        self.surroundings.registry.add(name.clone(), n_workers, self.spec.strategy);
+        self.join(name.clone(), myself);
+        Ok(State { name, running: None, shut_down_ports: Vec::new() })
     }
 
     async fn handle(
@@ -103,11 +110,14 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Join => self.join(state.group.clone(), myself),
+            Msg::Join => self.join(state.name.clone(), myself),
             Msg::Joined(group) => self.begin(&myself, state, group).await,
             Msg::NotJoined(error) => self.try_again(&myself, state, &error),
-            Msg::Restart(idx) => self.start_worker(&myself, state, idx).await,
-            Msg::ShutDown(port) => self.shut_down(&myself, state, port),
+            Msg::Start { idx, ticket } => {
+                let after = Duration::ZERO;
+                self.obey(&myself, state, vec![Order::Start { idx, after, ticket }]).await;
+            }
+            Msg::ShutDown(port) => self.shut_down(&myself, state, port).await,
         }
         Ok(())
     }
@@ -119,16 +129,21 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (id, reason) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell.get_id(), error.to_string()),
-            SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                (cell.get_id(), reason.unwrap_or_else(|| "stopped".to_owned()))
+        let (id, died, reason) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => (cell.get_id(), true, error.to_string()),
+            SupervisionEvent::ActorTerminated(cell, _, Some(reason)) => {
+                (cell.get_id(), true, reason)
+            }
+            SupervisionEvent::ActorTerminated(cell, _, None) => {
+                (cell.get_id(), false, "it was done".to_owned())
             }
             _ => return Ok(()),
         };
-        let idx = state.workers.iter().position(|worker| worker.actor == Some(id));
-        if let Some(idx) = idx {
-            self.on_worker_end(&myself, state, idx, &reason);
+        let Some(running) = &state.running else { return Ok(()) };
+        if let Some(idx) = running.children.iter().position(|child| child.is(id)) {
+            let mut orders = Vec::new();
+            self.child_ended(state, (idx, died, &reason), &mut orders);
+            self.obey(&myself, state, orders).await;
         }
         Ok(())
     }
@@ -158,27 +173,34 @@ impl Supervisor {
         if !state.shut_down_ports.is_empty() {
             return;
         }
-        warn!(group = %state.group, %error, "service could not join its group; trying again");
+        warn!(group = %state.name, %error, "service could not join its group; trying again");
         myself.send_after(JOIN_AGAIN, || Msg::Join);
     }
 
     async fn begin(&self, myself: &ActorRef<Msg>, state: &mut State, group: GroupId) {
-        if !state.shut_down_ports.is_empty() || !state.workers.is_empty() {
+        if !state.shut_down_ports.is_empty() || state.running.is_some() {
             return;
         }
         let n_workers = self.spec.workers;
-        info!(group = %state.group, n_workers, "service begins");
+        info!(group = %state.name, n_workers, "service begins");
         self.tell(ToDispatcher::ServiceUp { group, n_workers });
-        for idx in 0..n_workers {
-            state.workers.push(self.new_life(group, idx));
-            self.start_worker(myself, state, idx).await;
-        }
-        if !state.has_stopped {
-            self.show(state, |status| status.life = Life::Running);
-        }
+        let tasks = self.spec.tasks.iter().cloned().map(Child::task);
+        let workers = (0..n_workers).map(|idx| self.new_worker(group, idx));
+        let children: Vec<Child> = tasks.chain(workers).collect();
+        let restarts: Vec<_> = children.iter().map(Child::restart).collect();
+        self.show(state, |status| status.children = children.iter().map(new_status).collect());
+        let mut orders = Vec::new();
+        let family = Family::new(self.spec.strategy, &restarts, &mut orders);
+        state.running = Some(Running { group, family, children });
+        self.obey(myself, state, orders).await;
+        self.show(state, |status| {
+            if status.life == Life::Starting {
+                status.life = Life::Running;
+            }
+        });
     }
 
-    fn new_life(&self, group: GroupId, idx: usize) -> WorkerLife {
+    fn new_worker(&self, group: GroupId, idx: usize) -> Child {
         let around = &self.surroundings;
         let worker = WorkerId::new(u32::try_from(idx).expect("workers are bounded"));
         let seed = around.seed ^ (u64::from(group.get()) << 32) ^ u64::from(worker.get());
@@ -191,116 +213,157 @@ impl Supervisor {
             publisher: around.context.publisher.clone(),
             rng: Arc::new(Mutex::new(SplitMix::new(seed))),
         };
-        WorkerLife { parts, group, actor: None, restarts: Restarts::default() }
+        Child::worker(group, parts, Arc::clone(&self.spec.new_handler))
     }
 
-    async fn start_worker(&self, myself: &ActorRef<Msg>, state: &mut State, idx: usize) {
-        if state.has_stopped || !state.shut_down_ports.is_empty() {
-            return;
-        }
-        let Some(life) = state.workers.get_mut(idx) else { return };
-        life.parts.seat = Arc::new(Seat::new());
-        let worker = Worker {
-            new_handler: Arc::clone(&self.spec.new_handler),
-            context: ServiceContext {
-                group: state.group.clone(),
-                ..self.surroundings.context.clone()
-            },
-            parts: life.parts.clone(),
-        };
-        match Actor::spawn_linked(None, worker, (), myself.get_cell()).await {
-            Ok((actor, _)) => {
-                life.actor = Some(actor.get_id());
-                life.parts.seat.occupy(actor);
-                let (group, worker) = (life.group, life.parts.worker);
-                let seat = Arc::clone(&life.parts.seat);
-                self.tell(ToDispatcher::WorkerUp { group, worker, seat });
-            }
-            // Of an actor that does not start, its supervisor gets no news.
-            Err(error) => self.on_worker_end(myself, state, idx, &error.to_string()),
-        }
-    }
-
-    fn on_worker_end(&self, myself: &ActorRef<Msg>, state: &mut State, idx: usize, reason: &str) {
-        let now = self.surroundings.clock.now();
-        let Some(life) = state.workers.get_mut(idx) else { return };
-        life.actor = None;
-        let parts = &life.parts;
-        let blame = |delivery: &_, class| parts.judge(delivery, class, reason.to_owned());
-        let vacated = parts.seat.vacate(now, blame);
-        for report in vacated.reports {
-            parts.reports.send(parts.worker, report);
-        }
-        self.tell(ToDispatcher::WorkerDown { group: life.group, worker: parts.worker });
-        if !state.shut_down_ports.is_empty() {
-            return Self::end_if_all_ended(myself, state);
-        }
-        if state.has_stopped {
-            return;
-        }
-        let decision = match &vacated.culprit {
-            Some(_) => Decision::RestartAfter(Duration::ZERO),
-            None => life.restarts.on_crash(now),
-        };
-        let worker = parts.worker;
-        match decision {
-            Decision::RestartAfter(delay) => {
-                let event_id = vacated.culprit.as_ref().map(|delivery| delivery.event.id());
-                let attempt = vacated.culprit.as_ref().map(|delivery| delivery.attempt);
-                let group = &state.group;
-                warn!(%group, %worker, event_id, attempt, reason, ?delay, "worker died; restarting");
-                self.count_restart(state);
-                myself.send_after(delay, move || Msg::Restart(idx));
-            }
-            Decision::GiveUp => self.stop_service(state, reason),
-        }
-    }
-
-    fn stop_service(&self, state: &mut State, reason: &str) {
-        error!(group = %state.group, reason, "worker died too often; the service stops");
-        state.has_stopped = true;
-        let reason = format!("a worker died too often: {reason}");
-        self.show(state, |status| {
-            status.life = Life::Stopped;
-            status.reason = Some(reason);
-        });
-        if let Some(life) = state.workers.first() {
-            self.tell(ToDispatcher::ServiceDraining { group: life.group });
-        }
-    }
-
-    fn shut_down(&self, myself: &ActorRef<Msg>, state: &mut State, port: RpcReplyPort<()>) {
-        state.shut_down_ports.push(port);
-        self.show(state, |status| status.life = Life::Draining);
-        for life in &state.workers {
-            if let Some(actor) = life.parts.seat.actor() {
-                // It fails if the worker has just died: then the news of its end is on the way.
-                let _ = actor.drain();
+    /// Does what the family wants, also what comes of it.
+    async fn obey(&self, myself: &ActorRef<Msg>, state: &mut State, orders: Vec<Order>) {
+        let mut orders = VecDeque::from(orders);
+        while let Some(order) = orders.pop_front() {
+            match order {
+                Order::Stop(idx) => self.ask_to_end(state, idx),
+                Order::Start { idx, after, ticket } if after.is_zero() => {
+                    let mut more = Vec::new();
+                    self.start(myself, state, (idx, ticket), &mut more).await;
+                    orders.extend(more);
+                }
+                Order::Start { idx, after, ticket } => {
+                    myself.send_after(after, move || Msg::Start { idx, ticket });
+                }
+                Order::GiveUp(idx) => self.stop_service(state, idx),
             }
         }
-        Self::end_if_all_ended(myself, state);
-    }
-
-    fn end_if_all_ended(myself: &ActorRef<Msg>, state: &mut State) {
-        if state.workers.iter().all(|life| life.actor.is_none()) {
+        let is_over = state.running.as_ref().is_none_or(|running| running.family.is_over());
+        if is_over && !state.shut_down_ports.is_empty() {
             state.shut_down_ports.drain(..).for_each(|port| answer(port, ()));
             myself.stop(None);
         }
     }
 
-    fn count_restart(&self, state: &State) {
-        self.show(state, |status| status.n_restarts += 1);
-        let label = OfGroup { group: state.group.to_string() };
-        self.surroundings.metrics.worker_restarts.get_or_create(&label).inc();
+    async fn start(
+        &self,
+        myself: &ActorRef<Msg>,
+        state: &mut State,
+        (idx, ticket): (usize, u64),
+        orders: &mut Vec<Order>,
+    ) {
+        let Some(Running { family, children, .. }) = &mut state.running else { return };
+        if !family.starts(idx, ticket) {
+            return;
+        }
+        let child = children.get_mut(idx).expect("the family numbers them");
+        let context =
+            ServiceContext { group: state.name.clone(), ..self.surroundings.context.clone() };
+        let dispatcher = &self.surroundings.dispatcher;
+        match child.start(context, myself.get_cell(), dispatcher).await {
+            Ok(()) => {
+                let (seat, since) = (child.seat(), self.surroundings.clock.now());
+                let n_restarts = child.n_restarts();
+                if n_restarts > 0 {
+                    let label = OfGroup { group: state.name.to_string() };
+                    self.surroundings.metrics.worker_restarts.get_or_create(&label).inc();
+                }
+                self.show(state, |status| {
+                    status.n_restarts += u64::from(n_restarts > 0);
+                    if let Some(child) = status.children.get_mut(idx) {
+                        (child.life, child.since, child.seat) = (ChildLife::Up, since, seat);
+                        child.n_restarts = n_restarts;
+                    }
+                });
+            }
+            Err(error) => self.child_ended(state, (idx, true, &error.to_string()), orders),
+        }
+    }
+
+    fn child_ended(
+        &self,
+        state: &mut State,
+        (idx, died, reason): (usize, bool, &str),
+        orders: &mut Vec<Order>,
+    ) {
+        let now = self.surroundings.clock.now();
+        let Some(Running { family, children, .. }) = &mut state.running else { return };
+        let child = children.get_mut(idx).expect("the family numbers them");
+        let was_asked = family.is_ending(idx);
+        let Ended { end, culprit } = child.end(died, reason, now, &self.surroundings.dispatcher);
+        family.ended(idx, end, now, orders);
+        let (group, child, is_gone) = (&state.name, child.name(), family.is_gone(idx));
+        let event_id = culprit.as_ref().map(|delivery| delivery.event.id());
+        let attempt = culprit.as_ref().map(|delivery| delivery.attempt);
+        if was_asked {
+            debug!(%group, child, is_gone, "child ended as it was asked to");
+        } else if died {
+            warn!(%group, child, event_id, attempt, reason, is_gone, "child died");
+        } else {
+            info!(%group, child, is_gone, "child ended");
+        }
+        self.show_child(state, idx, |status| {
+            status.life = if is_gone { ChildLife::Gone } else { ChildLife::Waiting };
+            status.since = now;
+            if died && !was_asked {
+                status.last_reason = Some(reason.to_owned());
+            }
+        });
+    }
+
+    fn ask_to_end(&self, state: &State, idx: usize) {
+        let may_finish = !state.shut_down_ports.is_empty();
+        let child = state.running.as_ref().and_then(|running| running.children.get(idx));
+        if let Some(child) = child {
+            child.ask_to_end(may_finish);
+        }
+        self.show_child(state, idx, |status| status.life = ChildLife::Ending);
+    }
+
+    fn stop_service(&self, state: &State, idx: usize) {
+        let Some(Running { group, children, .. }) = &state.running else { return };
+        let child = children.get(idx).map(Child::name).unwrap_or_default();
+        error!(group = %state.name, child, "child died too often; the service stops");
+        self.show(state, |status| {
+            status.life = Life::Stopped;
+            let reason = status.children.get(idx).and_then(|child| child.last_reason.clone());
+            let reason = reason.unwrap_or_else(|| "it ended".to_owned());
+            status.reason = Some(format!("{child} died too often: {reason}"));
+        });
+        self.tell(ToDispatcher::ServiceDraining { group: *group });
+    }
+
+    async fn shut_down(&self, myself: &ActorRef<Msg>, state: &mut State, port: RpcReplyPort<()>) {
+        state.shut_down_ports.push(port);
+        self.show(state, |status| status.life = Life::Draining);
+        let mut orders = Vec::new();
+        if let Some(running) = &mut state.running {
+            running.family.end(&mut orders);
+        }
+        self.obey(myself, state, orders).await;
     }
 
     fn show(&self, state: &State, change: impl FnOnce(&mut ServiceStatus)) {
-        self.surroundings.registry.change(&state.group, change);
+        self.surroundings.registry.change(&state.name, change);
+    }
+
+    fn show_child(&self, state: &State, idx: usize, change: impl FnOnce(&mut ChildStatus)) {
+        self.show(state, |status| {
+            if let Some(child) = status.children.get_mut(idx) {
+                change(child);
+            }
+        });
     }
 
     fn tell(&self, msg: ToDispatcher) {
-        // Without a dispatcher the node is ending, and nothing is delivered any more.
-        let _ = self.surroundings.dispatcher.cast(msg);
+        tell(&self.surroundings.dispatcher, msg);
+    }
+}
+
+fn new_status(child: &Child) -> ChildStatus {
+    ChildStatus {
+        name: child.name(),
+        restart: child.restart(),
+        life: ChildLife::Waiting,
+        since: Duration::ZERO,
+        n_restarts: 0,
+        last_reason: None,
+        seat: None,
     }
 }
 

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tidings_types::limits::REPORT_AFTER;
 
 use crate::seat::Nudge;
+use crate::service::polled::Polled;
 use crate::service::spec::{Handler, NewHandler, ServiceContext};
 use crate::service::work::{Work, WorkParts};
 
@@ -46,7 +47,7 @@ impl Actor for Worker {
         tokio::select! {
             // The handler first: what it finishes just at its deadline counts.
             biased;
-            () = handler.run(work) => Ok(()),
+            () = Polled::new(handler.run(work), &self.parts.seat, &self.parts.clock) => Ok(()),
             late = deadline(&self.parts) => {
                 self.parts.seat.time_out();
                 Err(late.into())

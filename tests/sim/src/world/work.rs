@@ -254,7 +254,7 @@ impl World {
         let outcome = match verdict {
             Verdict::Again { .. } => Outcome::Again,
             Verdict::Dead { .. } => Outcome::Dead,
-            Verdict::Done | Verdict::DoneEmitting(_) | Verdict::Skipped => Outcome::Done,
+            Verdict::Done | Verdict::DoneEmitting(_) | Verdict::Skipped { .. } => Outcome::Done,
             Verdict::Unstarted => Outcome::Lost,
         };
         self.stats.failures += u64::from(outcome != Outcome::Done);
