@@ -30,6 +30,8 @@ mod worker;
 
 mod crew;
 
+mod breaker;
+
 mod mailbox;
 
 mod proposals;
@@ -258,6 +260,10 @@ impl Dispatcher {
             Effect::Redriven { group, letter } => {
                 self.touch(*group).redrive(letter);
             }
+            &Effect::RetryNow { group, topic, offset } => {
+                self.touch(group).retry_now(topic, offset, now_ms);
+            }
+            &Effect::Discarded { group } => self.touch(group).letters_discarded(),
             Effect::Published(_)
             | Effect::TopicCreated { .. }
             | Effect::Answered { .. }

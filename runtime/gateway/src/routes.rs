@@ -14,7 +14,7 @@ const RESERVED: [&str; 5] = ["v1", "metrics", "livez", "readyz", "startupz"];
 /// What metrics call a request to a path of ours that has no route.
 const NONE: &str = "none";
 
-fn table() -> [(&'static str, MethodRouter<Api>); 17] {
+fn table() -> [(&'static str, MethodRouter<Api>); 20] {
     [
         ("/v1/topics/{topic}/events", post(publish::publish).get(events::read)),
         ("/livez", get(probes::live)),
@@ -27,6 +27,9 @@ fn table() -> [(&'static str, MethodRouter<Api>); 17] {
         ("/v1/groups/{group}", get(groups::show)),
         ("/v1/groups/{group}/dead", get(groups::dead_of)),
         ("/v1/groups/{group}/dead/redrive", post(groups::redrive)),
+        ("/v1/groups/{group}/dead/discard", post(groups::discard)),
+        ("/v1/groups/{group}/waiting", get(groups::waiting)),
+        ("/v1/groups/{group}/retry", post(groups::retry)),
         ("/v1/groups/{group}/dead/{topic}/{offset}", get(groups::dead_one)),
         ("/v1/dead", get(groups::dead)),
         ("/v1/services", get(services::list)),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidings_delivery::family::Strategy;
 use tidings_delivery::retry::RetryPolicy;
 use tidings_delivery::session::Verdict;
-use tidings_node::service::{Handler, Policy, ServiceSpec, Work};
+use tidings_node::service::{GiveUp, Handler, Policy, ServiceSpec, Work};
 use tidings_types::layout::command::{Command, DeadReason, GroupStart};
 use tidings_types::name::{GroupName, TopicName};
 use tokio::sync::watch;
@@ -267,7 +267,11 @@ fn obedient(released: watch::Receiver<bool>) -> ServiceSpec {
         everywhere: false,
         workers: 2,
         new_handler: Arc::new(move |_| Box::new(Obedient { released: released.clone() })),
-        policy: Arc::new(move |_| Policy { retry, timeout: Duration::from_secs(30) }),
+        policy: Arc::new(move |_| Policy {
+            retry,
+            timeout: Duration::from_secs(30),
+            give_up: GiveUp::DeadLetter,
+        }),
     }
 }
 

@@ -43,6 +43,9 @@ pub struct GroupInfo {
     pub lag: u64,
     /// Events that wait for another attempt.
     pub retrying: u64,
+    /// Those of them that wait for a person, and their keys with them.
+    #[serde(default)]
+    pub paused: u64,
     /// Dead letters.
     pub dead: u64,
     /// Redriven events that are not settled yet.
@@ -188,6 +191,35 @@ pub struct DeadLetterInfo {
     pub dead_at: String,
     /// The event with its payload.
     pub event: EventInfo,
+}
+
+/// An event that waits for another attempt, and its key with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingInfo {
+    /// Its topic.
+    pub topic: String,
+    /// Its place in the topic.
+    pub offset: u64,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// When the next one may begin, in cluster time, RFC 3339; absent if a person must say so.
+    pub next_attempt_at: Option<String>,
+    /// The last error's text.
+    pub message: String,
+}
+
+/// How many events wait no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryInfo {
+    /// So many.
+    pub retried: u32,
+}
+
+/// How many dead letters went for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardInfo {
+    /// So many.
+    pub discarded: u32,
 }
 
 /// How many dead letters went back into delivery.

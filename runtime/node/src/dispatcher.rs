@@ -339,6 +339,11 @@ fn pause_text(why: &Pause) -> String {
             "dead letters are full: mend the cause and redrive some, or nothing more is delivered"
                 .to_owned()
         }
+        Pause::BreakerOpen { n_failed, n_events } => format!(
+            "{n_failed} of {n_events} events failed at their first attempt within a minute: its \
+             handler, or what that needs, is down; one event at a time is tried, and it goes on by \
+             itself once one succeeds"
+        ),
         Pause::ReadFailed { topic, at, message } => {
             format!("{topic} cannot be read at {at}: {message}; it goes on trying")
         }

@@ -43,6 +43,8 @@ mod services;
 
 mod story;
 
+mod waiting;
+
 pub use letters::Letters;
 
 /// See the module's description.

@@ -17,7 +17,7 @@ use tidings_types::offset::Offset;
 use tokio::time::{sleep, timeout};
 
 use crate::handle::Letters;
-use crate::service::{Handler, Policy, ServiceSpec, Work};
+use crate::service::{GiveUp, Handler, Policy, ServiceSpec, Work};
 use crate::testkit::TestCore;
 
 /// What handlers saw, over all lives of a node: each start of an event, in order.
@@ -81,7 +81,11 @@ fn service(journal: &Journal, workers: usize) -> ServiceSpec {
         everywhere: false,
         workers,
         new_handler: Arc::new(move |_| Box::new(Scripted(journal.clone()))),
-        policy: Arc::new(move |_| Policy { retry, timeout: Duration::from_secs(2) }),
+        policy: Arc::new(move |_| Policy {
+            retry,
+            timeout: Duration::from_secs(2),
+            give_up: GiveUp::DeadLetter,
+        }),
     }
 }
 

@@ -20,6 +20,6 @@ pub(crate) mod child;
 
 pub(crate) mod supervisor;
 
-pub use policy::{Policy, PolicyOf};
+pub use policy::{GiveUp, Policy, PolicyOf};
 pub use spec::{Handler, NewHandler, NewTask, ServiceContext, ServiceSpec, TaskSpec};
 pub use work::Work;

@@ -8,7 +8,7 @@
 //!
 //! A letter keeps the event's payload, so that it can be shown and redriven after the log is gone.
 //! Invariant: a redriven event keeps its place and its room among the dead letters, so that it can
-//! always die again; nothing is ever dropped.
+//! always die again; nothing is ever dropped but what a person discards.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -139,6 +139,24 @@ impl DeadLetters {
         redriving.attempts = redriving.attempts.saturating_add(1);
         redriving.retry_at_ms = retry_at_ms;
         Some(redriving.attempts)
+    }
+
+    /// A redriven event that failed need not wait. `false`: it did not, or there is none.
+    pub(crate) fn retry_now(&mut self, topic: TopicId, offset: Offset) -> bool {
+        let redriving = self.redriven.get_mut(&(topic, offset));
+        let redriving = redriving.filter(|redriving| redriving.retry_at_ms > 0);
+        redriving.map(|redriving| redriving.retry_at_ms = 0).is_some()
+    }
+
+    /// Takes a dead letter away for good. `false`: there is none.
+    pub(crate) fn discard(&mut self, topic: TopicId, offset: Offset, room: &mut Room) -> bool {
+        let place = (topic, offset);
+        if !self.dead.contains_key(&place) {
+            return false;
+        }
+        let letter = Arc::make_mut(&mut self.dead).remove(&place).expect("just seen");
+        room.give_letter(letter.records.len());
+        true
     }
 
     /// Settles the redriven events among these.

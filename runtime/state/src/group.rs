@@ -168,6 +168,14 @@ impl Group {
         Ok(mailbox.fail(failure, room))
     }
 
+    /// An event that waits for another attempt need not. `false`: it does not wait.
+    pub(crate) fn retry_now(&mut self, topic: TopicId, offset: Offset) -> bool {
+        if self.letters.is_redriven(topic, offset) {
+            return self.letters.retry_now(topic, offset);
+        }
+        self.mailboxes.get_mut(&topic).is_some_and(|mailbox| mailbox.retry_now(offset))
+    }
+
     /// Settles an event by keeping it as a dead letter.
     ///
     /// # Errors

@@ -56,4 +56,4 @@ mod faults_test;
 pub use checkpoint::DecodeError;
 pub use dead_letters::DeadLetterView;
 pub use state::State;
-pub use view::{GroupView, MailboxView, Standing, TopicView};
+pub use view::{FailingView, GroupView, MailboxView, Standing, TopicView};

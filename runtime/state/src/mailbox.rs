@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidings_types::bugs::{Bug, is_planted};
-use tidings_types::effect::{FailedEvent, MailboxSnapshot};
+use tidings_types::effect::{FailedEvent, MailboxSnapshot, NEVER_MS};
 use tidings_types::id::TopicId;
 use tidings_types::layout::acks::Failure;
 use tidings_types::offset::Offset;
@@ -81,6 +81,22 @@ impl Mailbox {
         let failed = Failed { attempts, retry_at_ms: failure.retry_at_ms, message };
         self.failed.insert(failure.offset, failed);
         attempts
+    }
+
+    /// An event that failed need not wait. `false`: it did not.
+    pub(crate) fn retry_now(&mut self, offset: Offset) -> bool {
+        let failed = self.failed.get_mut(&offset).filter(|failed| failed.retry_at_ms > 0);
+        failed.map(|failed| failed.retry_at_ms = 0).is_some()
+    }
+
+    /// How many of them wait for a person.
+    pub(crate) fn n_paused(&self) -> usize {
+        self.failed.values().filter(|failed| failed.retry_at_ms == NEVER_MS).count()
+    }
+
+    /// Events that wait for another attempt.
+    pub(crate) fn failing(&self) -> impl Iterator<Item = (Offset, &Failed)> {
+        self.failed.iter().map(|(&offset, failed)| (offset, failed))
     }
 
     /// What delivery must know; `end` is the topic's next offset.

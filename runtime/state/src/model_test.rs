@@ -53,6 +53,14 @@ enum Op {
         group: u32,
         letters: Vec<(u32, u64)>,
     },
+    RetryNow {
+        group: u32,
+        events: Vec<(u32, u64)>,
+    },
+    Discard {
+        group: u32,
+        letters: Vec<(u32, u64)>,
+    },
     CreateTopic {
         name: u8,
     },
@@ -131,7 +139,9 @@ fn outcome() -> impl Strategy<Value = Op> {
         3 => (group_number(), topic_number(), prop_oneof![3 => Just(0_u64), 2 => 1_u64..4]).prop_map(
             |(group, topic, n_left)| Op::Finish { group, topic, n_left }
         ),
-        3 => (group_number(), letters).prop_map(|(group, letters)| Op::Redrive { group, letters }),
+        3 => (group_number(), letters.clone()).prop_map(|(group, letters)| Op::Redrive { group, letters }),
+        2 => (group_number(), letters.clone()).prop_map(|(group, events)| Op::RetryNow { group, events }),
+        1 => (group_number(), letters).prop_map(|(group, letters)| Op::Discard { group, letters }),
     ]
 }
 
@@ -272,9 +282,13 @@ fn command(op: Op, model: &Model) -> Command {
             })
         }
         Op::Redrive { group, letters } => {
-            let letter = |&(topic, offset): &_| (TopicId::new(topic), Offset::new(offset));
-            let letters = letters.iter().map(letter).collect();
-            Command::Redrive { group: GroupId::new(group), letters }
+            Command::Redrive { group: GroupId::new(group), letters: places(&letters) }
+        }
+        Op::RetryNow { group, events } => {
+            Command::RetryNow { group: GroupId::new(group), events: places(&events) }
+        }
+        Op::Discard { group, letters } => {
+            Command::Discard { group: GroupId::new(group), letters: places(&letters) }
         }
         Op::CreateTopic { name } => Command::CreateTopic { name: topic_name(name) },
         Op::CreateGroup { name, topics, start } => {
@@ -297,6 +311,10 @@ fn command(op: Op, model: &Model) -> Command {
         }
         other => panic!("{other:?} is no command"),
     }
+}
+
+fn places(places: &[(u32, u64)]) -> Vec<(TopicId, Offset)> {
+    places.iter().map(|&(topic, offset)| (TopicId::new(topic), Offset::new(offset))).collect()
 }
 
 fn epoch(model: &Model, group: u32, (lane, n_ago): Fence) -> LaneEpoch {
@@ -365,8 +383,9 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 29] = [
+const KINDS: [&str; 33] = [
     "Accepted",
+    "Answered Discarded",
     "Answered Done",
     "Answered Group",
     "Answered LeftSince",
@@ -376,9 +395,11 @@ const KINDS: [&str; 29] = [
     "Answered NotACheckpoint",
     "Answered PurgePinned",
     "Answered Redriven",
+    "Answered Retried",
     "Answered StaleIncarnation",
     "Answered Topic",
     "Checkpoint",
+    "Discarded",
     "Failed",
     "GroupChanged",
     "LanesMoved",
@@ -393,6 +414,7 @@ const KINDS: [&str; 29] = [
     "Published SequenceGap",
     "Purge",
     "Redriven",
+    "RetryNow",
     "Settled",
     "TopicCreated",
 ];

@@ -325,12 +325,48 @@ impl Model {
                 self.effects.extend(effects);
                 Ok(Answer::Redriven(n_redriven))
             }
+            Command::RetryNow { group, events } => self.retry_now(group, events),
+            Command::Discard { group, letters } => {
+                let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+                let mut n_discarded = 0;
+                for (topic, offset) in letters {
+                    n_discarded += u32::from(found.dead.remove(&(topic, offset.get())).is_some());
+                }
+                if n_discarded > 0 {
+                    self.effects.push(Effect::Discarded { group });
+                }
+                Ok(Answer::Discarded(n_discarded))
+            }
             Command::Checkpoint => {
                 self.effects.push(Effect::Checkpoint);
                 Ok(Answer::Done)
             }
             Command::Purge { index } => self.purge(index),
         }
+    }
+
+    fn retry_now(
+        &mut self,
+        group: GroupId,
+        events: Vec<(TopicId, Offset)>,
+    ) -> Result<Answer, Refused> {
+        let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+        let mut effects = Vec::new();
+        for (topic, offset) in events {
+            let place = (topic, offset.get());
+            let redriven = found.redriven_idx(place).map(|idx| &mut found.redriven[idx]);
+            let waits_until = match redriven {
+                Some(letter) => Some(&mut letter.retry_at_ms),
+                None => found.failed.get_mut(&place).map(|failed| &mut failed.1),
+            };
+            if let Some(moment) = waits_until.filter(|moment| **moment > 0) {
+                *moment = 0;
+                effects.push(Effect::RetryNow { group, topic, offset });
+            }
+        }
+        let n_retried = effects.len() as u32;
+        self.effects.extend(effects);
+        Ok(Answer::Retried(n_retried))
     }
 
     fn join(
@@ -545,6 +581,7 @@ impl Model {
                 lag: (0..end.get()).filter(waits).count() as u64,
                 n_acked_above,
                 n_failed: mailbox.failed.len(),
+                n_paused: 0,
             }
         };
         GroupView {

@@ -55,6 +55,25 @@ pub struct MailboxView {
     pub n_acked_above: u64,
     /// How many events have failed attempts and come again.
     pub n_failed: usize,
+    /// How many of them wait for a person.
+    pub n_paused: usize,
+}
+
+/// An event that waits for another attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailingView {
+    /// Its topic.
+    pub topic: TopicId,
+    /// Its place in the topic.
+    pub offset: Offset,
+    /// Attempts so far; of a redriven one, since then.
+    pub attempts: u32,
+    /// No attempt begins before, in milliseconds of cluster time; [`NEVER_MS`] if it is paused.
+    ///
+    /// [`NEVER_MS`]: tidings_types::effect::NEVER_MS
+    pub retry_at_ms: u64,
+    /// The last error's text; of a redriven one it is not kept.
+    pub message: String,
 }
 
 /// Where an event stands with a group.
@@ -111,6 +130,24 @@ impl State {
         self.groups.get(&group).into_iter().flat_map(|group| group.letters.dead())
     }
 
+    /// The events of a group that wait for another attempt, by topic and offset; none if there is no
+    /// such group.
+    pub fn failing(&self, group: GroupId) -> impl Iterator<Item = FailingView> {
+        let group = self.groups.get(&group).into_iter();
+        group.flat_map(|group| {
+            let of_mailbox = |(&topic, mailbox)| failing_of(topic, mailbox);
+            let redriven = group.letters.redriven().into_iter();
+            let redriven = redriven.filter(|letter| letter.attempts > 0);
+            group.mailboxes.iter().flat_map(of_mailbox).chain(redriven.map(|letter| FailingView {
+                topic: letter.topic,
+                offset: letter.offset,
+                attempts: letter.attempts,
+                retry_at_ms: letter.retry_at_ms,
+                message: String::new(),
+            }))
+        })
+    }
+
     /// Where an event stands with a group.
     pub fn standing(&self, group: GroupId, topic: TopicId, offset: Offset) -> Standing {
         let Some(group) = self.groups.get(&group) else {
@@ -156,8 +193,19 @@ impl State {
         let (floor, end) = (mailbox.cursor().floor(), self.topics.end(topic));
         let n_acked_above = mailbox.cursor().n_acked_above();
         let lag = end.since(floor) - n_acked_above;
-        MailboxView { topic, floor, end, lag, n_acked_above, n_failed: mailbox.n_failed() }
+        let (n_failed, n_paused) = (mailbox.n_failed(), mailbox.n_paused());
+        MailboxView { topic, floor, end, lag, n_acked_above, n_failed, n_paused }
     }
+}
+
+fn failing_of(topic: TopicId, mailbox: &Mailbox) -> impl Iterator<Item = FailingView> {
+    mailbox.failing().map(move |(offset, failed)| FailingView {
+        topic,
+        offset,
+        attempts: failed.attempts,
+        retry_at_ms: failed.retry_at_ms,
+        message: failed.message.as_ref().to_owned(),
+    })
 }
 
 fn topic_view(id: TopicId, topic: &Topic) -> TopicView {

@@ -1,6 +1,7 @@
 //! What a worker has beside the service's own value, from event to event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidings_delivery::session::{Delivery, Verdict};
 use tidings_node::service::Work;
@@ -75,6 +76,9 @@ impl Desk {
             info!(group, event_id, kind = delivery.event.kind(), reason, "event skipped");
         }
         let (next, error) = match verdict {
+            Verdict::Again { after: Duration::MAX, message, .. } => {
+                ("its key is paused; tidings group retry lets it go on".to_owned(), message)
+            }
             Verdict::Again { after, message, .. } => (format!("again in {after:.1?}"), message),
             Verdict::Dead { reason, message } => {
                 (format!("dead letter, {}", reason.word()), message)

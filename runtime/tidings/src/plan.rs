@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tidings_delivery::retry::RetryPolicy;
 use tidings_node::service::{Policy, TaskSpec};
+
 use tidings_types::layout::command::GroupStart;
 use tidings_types::limits::{
     ATTEMPTS_DEFAULT, HANDLER_TIME_DEFAULT, RETRY_DELAY_MAX, RETRY_DELAY_MIN,
@@ -19,6 +20,7 @@ use crate::failure::Handled;
 use crate::handle::{BatchFn, EachFn, Handle, Input, Runner};
 
 pub use tidings_delivery::family::{Restart, Strategy};
+pub use tidings_node::service::GiveUp;
 
 /// Workers of a service in one process, unless its plan says otherwise.
 pub const WORKERS_DEFAULT: usize = 8;
@@ -108,7 +110,8 @@ impl<S> Plan<S> {
     /// fn plan(plan: Plan<Self>) -> Plan<Self> {
     ///     plan.on::<SignedUp>(|handler| handler)
     ///         .task("inbox", Restart::Permanent, |context| async move {
-    ///             let inbox = tokio::fs::read(context.data_dir().join("inbox")).await?;
+    ///             tokio::time::sleep(30.secs()).await;
+    ///             let inbox = std::fs::read(context.data_dir().join("inbox"))?;
     ///             println!("{} bytes in the inbox", inbox.len());
     ///             Ok(())
     ///         })
@@ -196,7 +199,8 @@ pub struct HandlerPlan {
 impl HandlerPlan {
     pub(crate) fn new() -> Self {
         let retry = Retry::exponential(RETRY_DELAY_MIN..=RETRY_DELAY_MAX).policy;
-        Self { policy: Policy { retry, timeout: HANDLER_TIME_DEFAULT } }
+        let (timeout, give_up) = (HANDLER_TIME_DEFAULT, GiveUp::DeadLetter);
+        Self { policy: Policy { retry, timeout, give_up } }
     }
 
     /// How long a handling may take. At its deadline it is dropped, and the attempt has failed.
@@ -215,25 +219,14 @@ impl HandlerPlan {
 
     /// What happens after the last attempt.
     #[must_use]
-    pub const fn give_up(self, give_up: GiveUp) -> Self {
-        // One way so far: the match makes the next one a compile error here.
-        match give_up {
-            GiveUp::DeadLetter => self,
-        }
+    pub const fn give_up(mut self, give_up: GiveUp) -> Self {
+        self.policy.give_up = give_up;
+        self
     }
 
     pub(crate) const fn policy(self) -> Policy {
         self.policy
     }
-}
-
-/// What happens after the last attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GiveUp {
-    /// The event becomes a dead letter of its group: kept with its payload and the reason, to be
-    /// looked at and redriven. Its key goes on.
-    DeadLetter,
 }
 
 /// When a failed event comes again: `Retry::exponential(100.millis()..=30.secs()).attempts(20)`.

@@ -12,7 +12,7 @@ pub use crate::event::Event;
 pub use crate::failure::{Failure, Handled, OrElse};
 pub use crate::handle::Handle;
 pub use crate::node::Node;
-pub use crate::plan::GiveUp::{self, DeadLetter};
+pub use crate::plan::GiveUp::{self, DeadLetter, PauseKey};
 pub use crate::plan::{Plan, Restart, Retry, Strategy};
 pub use crate::publish::{PublishError, Published, Publisher};
 pub use crate::service::Service;

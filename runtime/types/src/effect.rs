@@ -16,6 +16,10 @@ use crate::name::{GroupName, TopicName};
 use crate::offset::{LaneEpoch, LogIndex, Offset};
 use crate::retry::Retry;
 
+/// A moment that does not come: an event that waits for it is paused, and its key with it, until a
+/// person says so.
+pub const NEVER_MS: u64 = u64::MAX;
+
 /// See the module's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -64,7 +68,7 @@ pub enum Effect {
         offset: Offset,
         /// Attempts so far.
         attempts: u32,
-        /// No attempt begins before, in cluster time.
+        /// No attempt begins before, in cluster time; [`NEVER_MS`] if a person must say so.
         retry_at_ms: u64,
     },
     /// An outcome was refused; it changed nothing.
@@ -84,6 +88,20 @@ pub enum Effect {
         group: GroupId,
         /// The event.
         letter: Redriven,
+    },
+    /// An event need not wait for its next attempt.
+    RetryNow {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// The event.
+        offset: Offset,
+    },
+    /// Dead letters went for good: there is room for others.
+    Discarded {
+        /// The group.
+        group: GroupId,
     },
     /// A command has its answer.
     Answered {
@@ -220,6 +238,10 @@ pub enum Answer {
     Group(GroupId),
     /// So many dead letters went back.
     Redriven(u32),
+    /// So many events wait no longer.
+    Retried(u32),
+    /// So many dead letters went for good.
+    Discarded(u32),
     /// It is done.
     Done,
 }

@@ -196,6 +196,16 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// How long a handler may take with one event, unless its plan says otherwise.
 pub const HANDLER_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A group's breaker looks back so far.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(60);
+/// It judges by so many events, not by fewer.
+pub const BREAKER_EVENTS_MIN: u32 = 50;
+/// It opens when so many of a hundred failed at their first attempt.
+pub const BREAKER_PERCENT: u64 = 50;
+/// When it first probes.
+pub const BREAKER_PROBE_MIN: Duration = Duration::from_secs(1);
+/// Longest time between two probes; each is twice the one before.
+pub const BREAKER_PROBE_MAX: Duration = Duration::from_secs(30);
 /// A handler that holds its thread for so long is told of.
 pub const HANDLER_YIELD_MAX: Duration = Duration::from_secs(3);
 /// Tasks of one service.

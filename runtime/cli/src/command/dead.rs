@@ -1,4 +1,4 @@
-//! `tidings dead`: list, show and redrive dead letters.
+//! `tidings dead`: list, show, redrive and drop dead letters.
 
 use clap::Subcommand;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::counted;
 use crate::server::{JSON, segment};
-use tidings::api::{DeadLetterInfo, RedriveInfo};
+use tidings::api::{DeadLetterInfo, DiscardInfo, RedriveInfo};
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,17 @@ pub(crate) enum Command {
     },
     /// Give dead letters back to their group, behind what waits for the same key
     Redrive {
+        /// The group that gave them up
+        group: String,
+        /// The events, each as TOPIC@OFFSET
+        #[arg(required_unless_present = "all")]
+        events: Vec<Place>,
+        /// All of the group
+        #[arg(long, conflicts_with = "events")]
+        all: bool,
+    },
+    /// Let dead letters go for good, with their payloads
+    Drop {
         /// The group that gave them up
         group: String,
         /// The events, each as TOPIC@OFFSET
@@ -89,6 +100,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let done: RedriveInfo = server.post(&path, JSON, body.to_string()).await?;
             output.one(&done, |done| format!("{} redriven to {group}", done.redriven))?;
             output.next(&[&format!("tidings group show {group}"), "tidings dead ls"]);
+        }
+        Command::Drop { group, events, all } => {
+            let body = if all { json!({ "all": true }) } else { json!({ "letters": events }) };
+            let path = format!("/v1/groups/{}/dead/discard", segment(&group));
+            let done: DiscardInfo = server.post(&path, JSON, body.to_string()).await?;
+            output.one(&done, |done| format!("{} of {group} dropped for good", done.discarded))?;
+            output.next(&["tidings dead ls"]);
         }
     }
     Ok(())

@@ -1,12 +1,15 @@
-//! `tidings group`: list and show groups.
+//! `tidings group`: list and show groups, and let waiting events go on.
 
 use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::json;
 
+use crate::command::place::Place;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{count, table};
-use crate::server::segment;
-use tidings::api::{GroupInfo, MailboxInfo};
+use crate::output::{count, counted, table};
+use crate::server::{JSON, segment};
+use tidings::api::{GroupInfo, MailboxInfo, RetryInfo, WaitingInfo};
 
 /// What to do with groups.
 #[derive(Debug, Subcommand)]
@@ -18,10 +21,33 @@ pub(crate) enum Command {
         /// Its name
         group: String,
     },
+    /// List the events that wait for another attempt, or for you, each with its key behind it
+    Waiting {
+        /// The group
+        group: String,
+    },
+    /// Let waiting events be tried now, paused ones too: each has one more attempt
+    Retry {
+        /// The group
+        group: String,
+        /// The events, each as TOPIC@OFFSET
+        #[arg(required_unless_present = "all")]
+        events: Vec<Place>,
+        /// All that wait
+        #[arg(long, conflicts_with = "events")]
+        all: bool,
+    },
+}
+
+#[derive(Deserialize)]
+struct WaitingList {
+    events: Vec<WaitingInfo>,
+    more: usize,
 }
 
 const HEADER: [&str; 8] =
     ["GROUP", "STATE", "WORKERS", "RESTARTS", "LAG", "RETRYING", "DEAD", "TOPICS"];
+const WAITING_HEADER: [&str; 4] = ["EVENT", "ATTEMPTS", "NEXT", "MESSAGE"];
 const MAILBOX_HEADER: [&str; 5] = ["TOPIC", "FLOOR", "END", "LAG", "RETRYING"];
 
 /// Runs the command.
@@ -41,11 +67,43 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let path = format!("/v1/groups/{}", segment(&group));
             let group: GroupInfo = server.get(&path).await?;
             output.one(&group, show)?;
-            if group.dead > 0 {
+            if group.paused > 0 {
+                output.next(&[
+                    &format!("tidings group waiting {}", group.name),
+                    &format!("tidings group retry {} --all", group.name),
+                ]);
+            } else if group.dead > 0 {
                 output.next(&[&format!("tidings dead ls --group {}", group.name)]);
             } else {
                 output.next(&["tidings status"]);
             }
+        }
+        Command::Waiting { group } => {
+            let path = format!("/v1/groups/{}/waiting", segment(&group));
+            let WaitingList { events, more } = server.get(&path).await?;
+            output.list(&events, &WAITING_HEADER, waiting)?;
+            if more > 0 {
+                output.say(&format!("and {more} more, which the node did not list"));
+            }
+            match events.first() {
+                None => output.say("nothing waits for another attempt"),
+                Some(event) => {
+                    let place = Place { topic: event.topic.clone(), offset: event.offset };
+                    output.next(&[
+                        &format!("tidings group retry {group} {place}"),
+                        &format!("tidings group retry {group} --all"),
+                    ]);
+                }
+            }
+        }
+        Command::Retry { group, events, all } => {
+            let body = if all { json!({ "all": true }) } else { json!({ "events": events }) };
+            let path = format!("/v1/groups/{}/retry", segment(&group));
+            let done: RetryInfo = server.post(&path, JSON, body.to_string()).await?;
+            output.one(&done, |done| {
+                format!("{} of {group} need not wait", counted(done.retried.into(), "event"))
+            })?;
+            output.next(&[&format!("tidings group waiting {group}")]);
         }
     }
     Ok(())
@@ -55,6 +113,10 @@ fn show(group: &GroupInfo) -> String {
     let mut text = table(&HEADER, [cells(group)].into_iter());
     if let Some(reason) = &group.reason {
         text.push_str(&format!("\n{}: {reason}", group.state));
+    }
+    if group.paused > 0 {
+        let events = counted(group.paused, "event");
+        text.push_str(&format!("\n{events} and the keys behind wait for you"));
     }
     text.push_str(&format!("\n\n{}", table(&MAILBOX_HEADER, group.mailboxes.iter().map(mailbox))));
     text
@@ -72,6 +134,12 @@ fn cells(group: &GroupInfo) -> Vec<String> {
         count(group.dead),
         topics.join(", "),
     ]
+}
+
+fn waiting(event: &WaitingInfo) -> Vec<String> {
+    let place = Place { topic: event.topic.clone(), offset: event.offset };
+    let next = event.next_attempt_at.clone().unwrap_or_else(|| "paused".to_owned());
+    vec![place.to_string(), event.attempts.to_string(), next, event.message.clone()]
 }
 
 fn mailbox(mailbox: &MailboxInfo) -> Vec<String> {

@@ -240,6 +240,7 @@ impl Group {
             crew.worker_idx = worker_idx + 1;
             let worker = crew.workers.get(worker_idx).expect("just taken modulo their number");
             let room = worker.room().min(self.table.n_confirmable(self.outbox.is_full));
+            let room = room.min(self.breaker.room(step.now_ms));
             if room == 0 {
                 n_without_room += 1;
                 continue;
@@ -296,7 +297,8 @@ impl Group {
             }
         }
         let n_delivered = ids.len();
-        if 0 < n_delivered {
+        if let Some(&Some(first)) = ids.first() {
+            self.breaker.handed_out(first, step.now_ms);
             let batch = step.batches.next();
             if is_planted(Bug::CursorBeforeEffect) {
                 ids.iter().flatten().for_each(|&id| self.ack_early(id));

@@ -117,7 +117,7 @@ pub(super) struct World {
     /// Events of this key always fail, and wait for a minute.
     pub(super) poison: Option<u64>,
     /// Every event dies.
-    pub(super) is_deadly: bool,
+    pub(super) deadly_percent: u64,
     /// Every success of the first group emits.
     pub(super) always_emits: bool,
     /// Each event in the order in which they were handed out.
@@ -180,7 +180,7 @@ impl World {
             mails: TopicId::new(0),
             fail_percent: 20,
             poison: None,
-            is_deadly: false,
+            deadly_percent: 0,
             always_emits: false,
             handed: Vec::new(),
             last_batch: Vec::new(),
@@ -902,7 +902,7 @@ impl World {
 
     fn verdict(&mut self, group: GroupId, delivery: &Delivery) -> Verdict {
         let message = "played".to_owned();
-        if self.is_deadly {
+        if self.deadly_percent > 0 && self.chance(self.deadly_percent) {
             return Verdict::Dead { reason: DeadReason::Fatal, message };
         }
         if self.poison == Some(delivery.event.key_hash) {
@@ -1030,7 +1030,7 @@ impl World {
     pub(super) fn finish(&mut self) {
         self.fail_percent = 0;
         self.poison = None;
-        self.is_deadly = false;
+        self.deadly_percent = 0;
         if !self.is_leading {
             self.lead();
         }

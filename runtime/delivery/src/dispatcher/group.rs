@@ -20,6 +20,7 @@ use tidings_types::layout::command::DeadLetter;
 use tidings_types::layout::records::Records;
 use tidings_types::offset::{Lane, Offset};
 
+use crate::dispatcher::breaker::Breaker;
 use crate::dispatcher::crew::Crew;
 use crate::dispatcher::mailbox::Mailbox;
 use crate::dispatcher::port::Output;
@@ -50,6 +51,7 @@ pub(super) struct Group {
     /// Members of which nothing was heard in this term.
     pub(super) awaited: BTreeMap<NodeId, Incarnation>,
     pub(super) reading: Reading,
+    pub(super) breaker: Breaker,
     pub(super) outbox: Outbox,
     /// Kept for its memory.
     pub(super) scratch: Vec<TrackId>,
@@ -112,6 +114,7 @@ impl Group {
             crew_idx: 0,
             awaited: BTreeMap::new(),
             reading: Reading::default(),
+            breaker: Breaker::default(),
             outbox: Outbox::default(),
             scratch: Vec::new(),
             wake_ms: None,
@@ -370,7 +373,7 @@ impl Group {
         let resting = self.reading.resting.iter().filter_map(|&idx| {
             self.mailboxes.get(idx as usize).map(|mailbox| mailbox.read_after_ms)
         });
-        let moments = [self.queues.next_timer_ms(), outbox, letters];
+        let moments = [self.queues.next_timer_ms(), outbox, letters, self.breaker.next_ms()];
         let moments = moments.into_iter().flatten().chain(resting);
         moments.filter(|&moment| now_ms < moment).min()
     }

@@ -285,6 +285,13 @@ impl Mailbox {
         self.failed_ahead.get(&offset).copied().unwrap_or_default()
     }
 
+    /// An event that was not looked at need not wait for its next attempt.
+    pub(super) fn retry_ahead(&mut self, offset: Offset) {
+        if let Some((_, retry_at_ms)) = self.failed_ahead.get_mut(&offset) {
+            *retry_at_ms = 0;
+        }
+    }
+
     /// An event that was not looked at is on its way.
     pub(super) fn find_ahead(&mut self, offset: Offset) {
         assert!(self.next <= offset, "what was looked at needs no finding");

@@ -121,7 +121,7 @@ fn f37_poison_event_keeps_its_attempts_over_leaders() {
     }
     let behind = world.state.standing(group, topic, Offset::new(2));
     assert!(matches!(behind, Standing::Waiting { attempts: 0, .. }), "{behind:?}");
-    world.is_deadly = true;
+    world.deadly_percent = 100;
     let until_ms = world.now_ms + 120_000;
     world.run(|world| until_ms <= world.now_ms);
     assert_eq!(world.state.standing(group, topic, Offset::ZERO), Standing::Dead);

@@ -172,6 +172,13 @@ pub enum Pause {
     TooManyHeld,
     /// No dead letter can be added: it hands out redriven events only, until some succeed.
     DeadLettersFull,
+    /// Its handler fails as a whole: one event after the other probes, until one succeeds.
+    BreakerOpen {
+        /// So many events failed at their first attempt within the last minute,
+        n_failed: u32,
+        /// of so many.
+        n_events: u32,
+    },
     /// Events cannot be read; it goes on trying.
     ReadFailed {
         /// Of this topic.

@@ -61,7 +61,8 @@ fn one_step(world: &mut World, faults: Faults) {
         184..188 => world.worker_up_if_down(NODE, group, worker),
         188 => world.vanish_if_up(NODE, group, worker),
         189 => world.drain(group),
-        190..194 => world.serve(group),
+        190..193 => world.serve(group),
+        193 => retry_now(world),
         194 => redrive(world),
         195 if world.is_leading => redrive(world),
         196 if faults.leaders && world.is_leading => world.follow(),
@@ -77,6 +78,14 @@ fn redrive(world: &mut World) {
     let letters = world.state.dead_letters(group).map(|letter| (letter.topic, letter.offset));
     let letters: Vec<_> = letters.take(3).collect();
     world.command(Command::Redrive { group, letters });
+}
+
+/// A person lets events go on before their back-off has ended.
+fn retry_now(world: &mut World) {
+    let group = world.groups[world.rng.below(2) as usize];
+    let events = world.state.failing(group).map(|failing| (failing.topic, failing.offset));
+    let events: Vec<_> = events.take(3).collect();
+    world.command(Command::RetryNow { group, events });
 }
 
 fn run(seed: u64, n_steps: usize, faults: Faults) {
@@ -268,6 +277,7 @@ fn one_step_of_many(world: &mut World, troubles: Troubles) {
         394 => world.processes.get_mut(&node).unwrap().is_paused = false,
         395 if troubles.kills && world.chance(20) => world.kill(node),
         396 => redrive(world),
+        397 => retry_now(world),
         _ => {}
     }
 }

@@ -18,6 +18,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use tidings_types::effect::NEVER_MS;
 use tidings_types::layout::records::Event;
 use tidings_types::limits::LANES;
 use tidings_types::offset::Lane;
@@ -149,7 +150,14 @@ impl Queues {
     fn rest(&mut self, id: TrackId, table: &mut Table) {
         self.block(id, Stage::Held, table);
         let tracked = table.get(id);
-        self.timers.push(Reverse((tracked.retry_at_ms, tracked.key_hash)));
+        self.ring(tracked.retry_at_ms, tracked.key_hash);
+    }
+
+    /// The key is looked at then; a paused one when a person says so.
+    fn ring(&mut self, at_ms: u64, key_hash: u64) {
+        if at_ms < NEVER_MS {
+            self.timers.push(Reverse((at_ms, key_hash)));
+        }
     }
 
     /// Takes what [`front`](Self::front) has just shown.
@@ -244,7 +252,7 @@ impl Queues {
         }
         let is_held = |&id: &TrackId| table.get(id).stage() == Stage::Held;
         if now_ms < retry_at_ms {
-            self.timers.push(Reverse((retry_at_ms, key_hash)));
+            self.ring(retry_at_ms, key_hash);
         } else if 0 < tracked.attempts || !key.iter().all(is_held) {
             queue.due.push_back(key_hash);
         } else {

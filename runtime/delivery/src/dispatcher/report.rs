@@ -10,6 +10,7 @@ use tidings_types::layout::command::{DeadLetter, DeadReason};
 use tidings_types::layout::records::{Event, RecordsBuilder};
 use tidings_types::layout::turn::Turn;
 
+use crate::dispatcher::breaker::Attempt;
 use crate::dispatcher::group::Group;
 use crate::dispatcher::handed::{HandedIdx, InBatch};
 use crate::dispatcher::port::{Output, Story};
@@ -167,6 +168,8 @@ impl Group {
     /// Decides by the verdict on an event that is out, and is out nowhere else.
     pub(super) fn judge(&mut self, id: TrackId, outcome: &mut Outcome, now_ms: u64) {
         let is_ours = self.is_current(id);
+        let is_first = self.table.get(id).attempts == 0;
+        self.breaker.ended(id, is_first, attempt_of(&outcome.verdict), now_ms);
         match &mut outcome.verdict {
             // The work is done, whoever owns the lane now.
             Verdict::Done | Verdict::Skipped { .. } => self.succeed(id, now_ms),
@@ -281,6 +284,14 @@ impl Group {
         let lane = tracked.lane();
         self.queues.read(id, event, &mut self.table, now_ms);
         self.want(lane);
+    }
+}
+
+const fn attempt_of(verdict: &Verdict) -> Attempt {
+    match verdict {
+        Verdict::Again { .. } | Verdict::Dead { .. } => Attempt::Failed,
+        Verdict::Unstarted => Attempt::Unstarted,
+        Verdict::Done | Verdict::DoneEmitting(_) | Verdict::Skipped { .. } => Attempt::Succeeded,
     }
 }
 

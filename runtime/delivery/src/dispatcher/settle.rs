@@ -5,6 +5,7 @@ use tidings_types::id::TopicId;
 use tidings_types::limits::GROUP_HELD_EVENTS_MAX;
 use tidings_types::offset::Offset;
 
+use crate::dispatcher::breaker::Why;
 use crate::dispatcher::group::Group;
 use crate::dispatcher::port::{Output, Pause, Story};
 use crate::dispatcher::proposals::Step;
@@ -99,6 +100,27 @@ impl Group {
         }
     }
 
+    /// The event need not wait for its back-off, nor for a person.
+    pub(super) fn retry_now(&mut self, topic: TopicId, offset: Offset, now_ms: u64) {
+        if let Some(id) = self.find(topic, offset) {
+            let tracked = self.table.get_mut(id);
+            tracked.retry_at_ms = 0;
+            let (lane, key_hash, stage) = (tracked.lane(), tracked.key_hash, tracked.stage());
+            if stage == Stage::Held {
+                self.queues.look_at_key(lane, key_hash, &mut self.table, now_ms);
+                self.want(lane);
+            }
+        } else if let Some(&idx) = self.mailbox_idxs.get(&topic) {
+            self.mailbox_mut(idx).retry_ahead(offset);
+        }
+    }
+
+    /// There is room for dead letters again.
+    pub(super) const fn letters_discarded(&mut self) {
+        self.outbox.has_room = true;
+        self.outbox.letters_after_ms = 0;
+    }
+
     /// The event waits in front of its key for its back-off.
     pub(super) fn hold(&mut self, id: TrackId, now_ms: u64) {
         let tracked = self.table.get(id);
@@ -180,6 +202,16 @@ impl Group {
             self.want_all();
             let (group, why) = (self.id, Pause::DeadLettersFull);
             step.out.push(Output::Told(Story::Resumed { group, why }));
+        }
+        if let Some(news) = self.breaker.news() {
+            let group = self.id;
+            let Why { n_failed, n_events } = news.err().unwrap_or_default();
+            let why = Pause::BreakerOpen { n_failed, n_events };
+            let story = match news {
+                Err(_) => Story::Paused { group, why },
+                Ok(()) => Story::Resumed { group, why },
+            };
+            step.out.push(Output::Told(story));
         }
         let n_held = self.table.n_held();
         let (group, why) = (self.id, Pause::TooManyHeld);

@@ -1,3 +1,5 @@
+//! A supervisor that obeys, and children that end as they like.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

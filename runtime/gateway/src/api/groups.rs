@@ -1,8 +1,8 @@
-//! `/v1/groups` and `/v1/dead`: list, show, and bring dead letters back.
+//! `/v1/groups` and `/v1/dead`: what groups wait for and gave up, and what becomes of it.
 
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
-use tidings_node::api::{DeadLetterInfo, RedriveInfo};
+use tidings_node::api::{DeadLetterInfo, DiscardInfo, RedriveInfo, RetryInfo, WaitingInfo};
 use tidings_node::handle::Letters;
 use tidings_types::name::TopicName;
 use tidings_types::offset::Offset;
@@ -72,19 +72,21 @@ fn bounded(letters: &[DeadLetterInfo]) -> LetterList<'_> {
     LetterList { letters, more: rest.len() }
 }
 
-/// What a redrive names.
+/// What is meant, by its place.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Letter {
+struct Meant {
     topic: TopicName,
     offset: u64,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redrive {
+struct Which {
     #[serde(default)]
-    letters: Vec<Letter>,
+    letters: Vec<Meant>,
+    #[serde(default)]
+    events: Vec<Meant>,
     #[serde(default)]
     all: bool,
 }
@@ -96,23 +98,68 @@ pub(crate) async fn redrive(
     request: Request,
 ) -> Answer {
     let name = group(name)?;
-    let letters = which(api.read_json(request).await?)?;
+    let letters = letters(api.read_json(request).await?)?;
     let redriven = api.handle().redrive(&name, letters).await?;
     ok(&RedriveInfo { redriven })
 }
 
-fn which(redrive: Redrive) -> Result<Letters, Problem> {
-    match (redrive.letters.is_empty(), redrive.all) {
+/// Takes dead letters away for good.
+pub(crate) async fn discard(
+    State(api): State<Api>,
+    Segments(name): Segments<String>,
+    request: Request,
+) -> Answer {
+    let name = group(name)?;
+    let letters = letters(api.read_json(request).await?)?;
+    let discarded = api.handle().discard(&name, letters).await?;
+    ok(&DiscardInfo { discarded })
+}
+
+#[derive(Serialize)]
+struct WaitingList {
+    events: Vec<WaitingInfo>,
+    more: usize,
+}
+
+/// Events that wait for another attempt.
+pub(crate) async fn waiting(State(api): State<Api>, Segments(name): Segments<String>) -> Answer {
+    let (events, n_all) = api.handle().waiting(&group(name)?, LETTERS_MAX).await?;
+    let more = n_all - events.len();
+    ok(&WaitingList { events, more })
+}
+
+/// Lets waiting events be tried now.
+pub(crate) async fn retry(
+    State(api): State<Api>,
+    Segments(name): Segments<String>,
+    request: Request,
+) -> Answer {
+    let name = group(name)?;
+    let Which { letters, events, all } = api.read_json(request).await?;
+    let events = if letters.is_empty() { which(events, all, "events")? } else { wrong("events")? };
+    let retried = api.handle().retry_now(&name, events).await?;
+    ok(&RetryInfo { retried })
+}
+
+fn letters(Which { letters, events, all }: Which) -> Result<Letters, Problem> {
+    if events.is_empty() { which(letters, all, "letters") } else { wrong("letters") }
+}
+
+fn which(meant: Vec<Meant>, all: bool, field: &str) -> Result<Letters, Problem> {
+    match (meant.is_empty(), all) {
         (true, true) => Ok(Letters::All),
         (false, false) => {
-            let named = |letter: Letter| (letter.topic, Offset::new(letter.offset));
-            Ok(Letters::These(redrive.letters.into_iter().map(named).collect()))
+            let named = |meant: Meant| (meant.topic, Offset::new(meant.offset));
+            Ok(Letters::These(meant.into_iter().map(named).collect()))
         }
-        _ => {
-            let detail = r#"send {"all": true} or {"letters": [{"topic", "offset"}]}, one of them"#;
-            Err(Problem::new(codes::WRONG_SHAPE, detail))
-        }
+        _ => wrong(field),
     }
+}
+
+fn wrong(field: &str) -> Result<Letters, Problem> {
+    let detail =
+        format!(r#"send {{"all": true}} or {{"{field}": [{{"topic", "offset"}}]}}, one of them"#);
+    Err(Problem::new(codes::WRONG_SHAPE, detail))
 }
 
 #[cfg(test)]
@@ -120,7 +167,7 @@ mod tests {
     use super::*;
 
     fn asked(body: &str) -> Result<Letters, Problem> {
-        which(serde_json::from_str(body).unwrap())
+        letters(serde_json::from_str(body).unwrap())
     }
 
     /// To redrive everything by an empty list would be a surprise: it is asked for by its name.
@@ -133,6 +180,7 @@ mod tests {
             "{}",
             r#"{"all":false}"#,
             r#"{"letters":[]}"#,
+            r#"{"events":[{"topic":"users","offset":7}]}"#,
             r#"{"all":true,"letters":[{"topic":"users","offset":7}]}"#,
         ] {
             assert_eq!(

@@ -52,6 +52,7 @@ impl NodeHandle {
             restarts: service.map_or(0, |service| service.n_restarts),
             lag: sum(|mailbox| mailbox.lag),
             retrying: sum(|mailbox| mailbox.n_failed as u64),
+            paused: sum(|mailbox| mailbox.n_paused as u64),
             dead: group.n_dead as u64,
             redriven: group.n_redriven as u64,
             mailboxes: group.mailboxes.iter().map(|mailbox| self.mailbox_info(mailbox)).collect(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidings_state::{DeadLetterView, GroupView};
 use tidings_types::effect::Answer;
-use tidings_types::id::TopicId;
+use tidings_types::id::{GroupId, TopicId};
 use tidings_types::layout::command::Command;
 use tidings_types::layout::records::{Event, Records};
 use tidings_types::name::{GroupName, TopicName};
@@ -79,26 +79,44 @@ impl NodeHandle {
     /// # Errors
     /// If there is no such group, or the command fails.
     pub async fn redrive(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
-        let view = self.find_group(group).await?;
-        let letters = match letters {
-            Letters::These(letters) => self.numbered(letters),
-            Letters::All => {
-                let all = self.inspect(move |core| {
-                    let letters = core.state().dead_letters(view.id);
-                    letters.map(|letter| (letter.topic, letter.offset)).collect()
-                });
-                all.await?
-            }
-        };
-        let answer = self.shared.commands.run(Command::Redrive { group: view.id, letters });
-        match answer.await? {
+        let group = self.find_group(group).await?.id;
+        let letters = self.meant(group, letters).await?;
+        match self.shared.commands.run(Command::Redrive { group, letters }).await? {
             Answer::Redriven(n_letters) => Ok(n_letters),
             _ => Err(CommandError::Unknown.into()),
         }
     }
 
+    /// Takes dead letters away for good, with their payloads. Returns how many went.
+    ///
+    /// # Errors
+    /// If there is no such group, or the command fails.
+    pub async fn discard(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
+        let group = self.find_group(group).await?.id;
+        let letters = self.meant(group, letters).await?;
+        match self.shared.commands.run(Command::Discard { group, letters }).await? {
+            Answer::Discarded(n_letters) => Ok(n_letters),
+            _ => Err(CommandError::Unknown.into()),
+        }
+    }
+
+    async fn meant(
+        &self,
+        group: GroupId,
+        letters: Letters,
+    ) -> Result<Vec<(TopicId, Offset)>, FindError> {
+        let all = move |core: &tidings_replica::Replica| {
+            let letters = core.state().dead_letters(group);
+            letters.map(|letter| (letter.topic, letter.offset)).collect()
+        };
+        match letters {
+            Letters::These(letters) => Ok(self.numbered(letters)),
+            Letters::All => Ok(self.inspect(all).await?),
+        }
+    }
+
     /// Unknown topics have no dead letters, so they are passed over like unknown offsets.
-    fn numbered(&self, letters: Vec<(TopicName, Offset)>) -> Vec<(TopicId, Offset)> {
+    pub(super) fn numbered(&self, letters: Vec<(TopicName, Offset)>) -> Vec<(TopicId, Offset)> {
         let publisher = &self.shared.publisher;
         let number = |(topic, offset): (TopicName, Offset)| {
             publisher.known_topic(&topic).map(|topic| (topic, offset))

@@ -17,9 +17,14 @@ impl NodeHandle {
         services.iter().map(|(group, service)| self.service_info(group, service)).collect()
     }
 
-    /// One of them; `None` if no service of that group runs here.
+    /// One of them; `None` if no service of that group runs here. One that runs everywhere is found
+    /// by its own name, too.
     pub fn service(&self, group: &GroupName) -> Option<ServiceInfo> {
-        self.shared.registry.all().get(group).map(|service| self.service_info(group, service))
+        let services = self.shared.registry.all();
+        let here = GroupName::new(format!("{group}.{}", self.shared.name)).ok();
+        let found = services.get_key_value(group);
+        let (group, service) = found.or_else(|| services.get_key_value(&here?))?;
+        Some(self.service_info(group, service))
     }
 
     fn service_info(&self, group: &GroupName, service: &ServiceStatus) -> ServiceInfo {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tidings_state::{Standing, State};
+use tidings_types::effect::NEVER_MS;
 use tidings_types::event::id_time_ms;
 use tidings_types::id::TopicId;
 use tidings_types::layout::records::Event;
@@ -161,6 +162,9 @@ impl NodeHandle {
         let (word, failed_attempts, next_attempt_at) = match standing {
             Standing::Unknown => ("not subscribed", 0, None),
             Standing::Waiting { attempts: 0, .. } => ("waiting", 0, None),
+            Standing::Waiting { attempts, retry_at_ms: NEVER_MS, .. } => {
+                ("paused", *attempts, None)
+            }
             Standing::Waiting { attempts, retry_at_ms, .. } => {
                 ("retrying", *attempts, Some(self.moment_text(*retry_at_ms)))
             }

@@ -12,6 +12,22 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// How long the handler may take with one event.
     pub timeout: Duration,
+    /// What happens after the last attempt.
+    pub give_up: GiveUp,
+}
+
+/// What happens after the last attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GiveUp {
+    /// The event becomes a dead letter of its group: kept with its payload and the reason, to be
+    /// looked at and redriven. Its key goes on.
+    #[default]
+    DeadLetter,
+    /// The event and all later ones of its key wait until a person lets it be tried again, for keys
+    /// whose order matters more than their progress. Other keys go on, until 10,000 events of the
+    /// group wait; then the group pauses, and says so.
+    PauseKey,
 }
 
 /// The policy of each event type, by its name.

@@ -1,5 +1,6 @@
-//! The supervisor of one service: brings its group into the log and keeps its children alive, which
-//! are its tasks and, behind them, its workers.
+//! The supervisor of one service: brings its group into the log and keeps its children alive.
+//!
+//! The children are its tasks and, behind them, its workers.
 //!
 //! - Owns: the children's lives; [`Family`] decides over them.
 //! - Hears from: the node; its own timers; the runtime, when a child ends.

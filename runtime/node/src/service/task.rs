@@ -1,5 +1,4 @@
-//! A task: what a service's author wants to run beside its workers, such as a poller or a cache's
-//! refresh.
+//! A task: what a service's author wants to run beside its workers, such as a poller.
 //!
 //! - Owns: the future that the author's closure made.
 //! - Hears from: itself, once.

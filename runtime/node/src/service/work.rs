@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::publish::Publisher;
 use crate::reports::Reports;
 use crate::seat::Seat;
-use crate::service::policy::PolicyOf;
+use crate::service::policy::{GiveUp, PolicyOf};
 
 /// What a worker's work is made of; shared with its supervisor.
 #[derive(Clone)]
@@ -51,7 +51,13 @@ impl WorkParts {
         let mut rng = self.rng.lock().expect("nobody panics while holding the lock");
         match decide(&policy.retry, delivery.attempt, &mut *rng) {
             Decision::Again { after } => Verdict::Again { after, class, message },
-            Decision::Dead => Verdict::Dead { reason: DeadReason::AttemptsExhausted, message },
+            Decision::Dead => match policy.give_up {
+                GiveUp::DeadLetter => {
+                    Verdict::Dead { reason: DeadReason::AttemptsExhausted, message }
+                }
+                // It never comes by itself.
+                GiveUp::PauseKey => Verdict::Again { after: Duration::MAX, class, message },
+            },
         }
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn apply(
         Command::Redrive { group, letters } => {
             redrive(state, group, &letters, effects).map(Answer::Redriven)
         }
+        Command::RetryNow { group, events } => {
+            retry_now(state, group, &events, effects).map(Answer::Retried)
+        }
+        Command::Discard { group, letters } => {
+            discard(state, group, &letters, effects).map(Answer::Discarded)
+        }
         Command::Checkpoint => {
             effects.push(Effect::Checkpoint);
             Ok(Answer::Done)
@@ -188,6 +194,41 @@ fn redrive(
         }
     }
     Ok(n_redriven)
+}
+
+fn retry_now(
+    state: &mut State,
+    group: GroupId,
+    events: &[(TopicId, Offset)],
+    effects: &mut Vec<Effect>,
+) -> Result<u32, Refused> {
+    let found = changing(&mut state.groups, group)?;
+    let mut n_retried = 0;
+    for &(topic, offset) in events {
+        if found.retry_now(topic, offset) {
+            effects.push(Effect::RetryNow { group, topic, offset });
+            n_retried += 1;
+        }
+    }
+    Ok(n_retried)
+}
+
+fn discard(
+    state: &mut State,
+    group: GroupId,
+    letters: &[(TopicId, Offset)],
+    effects: &mut Vec<Effect>,
+) -> Result<u32, Refused> {
+    let State { groups, room, .. } = state;
+    let found = changing(groups, group)?;
+    let mut n_discarded = 0;
+    for &(topic, offset) in letters {
+        n_discarded += u32::from(found.letters.discard(topic, offset, room));
+    }
+    if n_discarded > 0 {
+        effects.push(Effect::Discarded { group });
+    }
+    Ok(n_discarded)
 }
 
 /// Gives up the entries up to a Checkpoint entry, unless a group still needs one of their events.

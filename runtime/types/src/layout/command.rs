@@ -84,6 +84,21 @@ pub enum Command {
         /// How often the process knows that it was taken out; a plain join knows of none.
         n_left: u32,
     },
+    /// Events that wait for another attempt need wait no longer, paused ones too. Each has one more
+    /// attempt, whatever it had.
+    RetryNow {
+        /// The group.
+        group: GroupId,
+        /// Which events; those that do not wait are passed over.
+        events: Vec<(TopicId, Offset)>,
+    },
+    /// Dead letters go for good, with their payload.
+    Discard {
+        /// The group.
+        group: GroupId,
+        /// Which dead letters; unknown ones are passed over.
+        letters: Vec<(TopicId, Offset)>,
+    },
 }
 
 /// Where a new group begins.
@@ -178,6 +193,8 @@ mod tests {
         let purge = Command::Purge { index: LogIndex::new(9) };
         assert_eq!(purge.clone().encode(), b"\0\0\0\0\x07\0\0\0\x09\0\0\0\0\0\0\0");
         assert_eq!(Command::parse(&purge.clone().encode()), Ok(purge));
+        let discard = Command::Discard { group: GroupId::new(2), letters: Vec::new() };
+        assert_eq!(discard.encode(), b"\0\0\0\0\x0A\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0");
     }
 
     proptest! {

@@ -113,7 +113,7 @@ fn command() -> impl Strategy<Value = Command> {
     let start = prop::sample::select(vec![GroupStart::Earliest, GroupStart::Now]);
     let topics = prop::collection::vec(topic_name(), 0..4);
     let member = || (group(), any::<u32>(), any::<u64>());
-    let letters = prop::collection::vec((topic(), offset()), 0..9);
+    let letters = || prop::collection::vec((topic(), offset()), 0..9);
     Union::new([
         topic_name().prop_map(|name| Command::CreateTopic { name }).boxed(),
         (group_name(), topics, start)
@@ -138,7 +138,15 @@ fn command() -> impl Strategy<Value = Command> {
             })
             .boxed(),
         dead_letter().boxed(),
-        (group(), letters).prop_map(|(group, letters)| Command::Redrive { group, letters }).boxed(),
+        (group(), letters())
+            .prop_map(|(group, letters)| Command::Redrive { group, letters })
+            .boxed(),
+        (group(), letters())
+            .prop_map(|(group, events)| Command::RetryNow { group, events })
+            .boxed(),
+        (group(), letters())
+            .prop_map(|(group, letters)| Command::Discard { group, letters })
+            .boxed(),
         Just(Command::Checkpoint).boxed(),
         any::<u64>().prop_map(|index| Command::Purge { index: LogIndex::new(index) }).boxed(),
     ])
@@ -156,6 +164,8 @@ fn kind_of(command: &Command) -> u8 {
         Command::Checkpoint => 6,
         Command::Purge { .. } => 7,
         Command::JoinAgain { .. } => 8,
+        Command::RetryNow { .. } => 9,
+        Command::Discard { .. } => 10,
     }
 }
 
