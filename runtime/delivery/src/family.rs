@@ -197,11 +197,6 @@ impl Family {
         self.children.get(idx).is_none_or(|child| child.life == Life::Gone)
     }
 
-    /// Recent restarts of a child that count; only to be shown.
-    pub fn n_recent(&self, idx: usize) -> u32 {
-        self.children.get(idx).map_or(0, |child| child.restarts.n_recent())
-    }
-
     fn give_up(&mut self, idx: usize, orders: &mut Vec<Order>) {
         orders.push(Order::GiveUp(idx));
         self.end(orders);

@@ -103,17 +103,15 @@ impl NodeHandle {
         let is_leader = self.shared.metrics.is_leader.get() == 1;
         let is_draining = self.shared.is_draining.load(Ordering::Relaxed);
         let has_space = self.shared.reader.space() == Space::Plenty;
-        let services = self.shared.registry.all();
-        let n_starting = services.values().filter(|service| service.life == Life::Starting).count();
+        let (n_starting, n_services) = self.shared.registry.look(|services| {
+            let starting = services.values().filter(|service| service.life == Life::Starting);
+            (starting.count(), services.len())
+        });
         vec![
             check("leader", is_leader, in_words(is_leader, "leads", "has no leader yet")),
             check("space", has_space, self.space().to_owned()),
             check("intake", !is_draining, in_words(!is_draining, "open", "closed: draining")),
-            check(
-                "services",
-                n_starting == 0,
-                format!("{n_starting} of {} starting", services.len()),
-            ),
+            check("services", n_starting == 0, format!("{n_starting} of {n_services} starting")),
         ]
     }
 

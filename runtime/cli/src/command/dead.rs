@@ -2,9 +2,8 @@
 
 use clap::Subcommand;
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::command::place::Place;
+use crate::command::place::{Place, Which};
 use crate::command::shown;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -32,23 +31,17 @@ pub(crate) enum Command {
     Redrive {
         /// The group that gave them up
         group: String,
-        /// The events, each as TOPIC@OFFSET
-        #[arg(required_unless_present = "all")]
-        events: Vec<Place>,
-        /// All of the group
-        #[arg(long, conflicts_with = "events")]
-        all: bool,
+        /// Which of them
+        #[command(flatten)]
+        which: Which,
     },
     /// Let dead letters go for good, with their payloads
     Drop {
         /// The group that gave them up
         group: String,
-        /// The events, each as TOPIC@OFFSET
-        #[arg(required_unless_present = "all")]
-        events: Vec<Place>,
-        /// All of the group
-        #[arg(long, conflicts_with = "events")]
-        all: bool,
+        /// Which of them
+        #[command(flatten)]
+        which: Which,
     },
 }
 
@@ -94,17 +87,17 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let place = place_of(&letter);
             output.next(&[&format!("tidings dead redrive {} {place}", letter.group)]);
         }
-        Command::Redrive { group, events, all } => {
-            let body = if all { json!({ "all": true }) } else { json!({ "letters": events }) };
+        Command::Redrive { group, which } => {
+            let body = which.body("letters");
             let path = format!("/v1/groups/{}/dead/redrive", segment(&group));
-            let done: RedriveInfo = server.post(&path, JSON, body.to_string()).await?;
+            let done: RedriveInfo = server.post(&path, JSON, body).await?;
             output.one(&done, |done| format!("{} redriven to {group}", done.redriven))?;
             output.next(&[&format!("tidings group show {group}"), "tidings dead ls"]);
         }
-        Command::Drop { group, events, all } => {
-            let body = if all { json!({ "all": true }) } else { json!({ "letters": events }) };
+        Command::Drop { group, which } => {
+            let body = which.body("letters");
             let path = format!("/v1/groups/{}/dead/discard", segment(&group));
-            let done: DiscardInfo = server.post(&path, JSON, body.to_string()).await?;
+            let done: DiscardInfo = server.post(&path, JSON, body).await?;
             output.one(&done, |done| format!("{} of {group} dropped for good", done.discarded))?;
             output.next(&["tidings dead ls"]);
         }

@@ -2,9 +2,8 @@
 
 use clap::Subcommand;
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::command::place::Place;
+use crate::command::place::{Place, Which};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{count, counted, table};
@@ -30,12 +29,9 @@ pub(crate) enum Command {
     Retry {
         /// The group
         group: String,
-        /// The events, each as TOPIC@OFFSET
-        #[arg(required_unless_present = "all")]
-        events: Vec<Place>,
-        /// All that wait
-        #[arg(long, conflicts_with = "events")]
-        all: bool,
+        /// Which of them
+        #[command(flatten)]
+        which: Which,
     },
 }
 
@@ -96,10 +92,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 }
             }
         }
-        Command::Retry { group, events, all } => {
-            let body = if all { json!({ "all": true }) } else { json!({ "events": events }) };
+        Command::Retry { group, which } => {
+            let body = which.body("events");
             let path = format!("/v1/groups/{}/retry", segment(&group));
-            let done: RetryInfo = server.post(&path, JSON, body.to_string()).await?;
+            let done: RetryInfo = server.post(&path, JSON, body).await?;
             output.one(&done, |done| {
                 format!("{} of {group} need not wait", counted(done.retried.into(), "event"))
             })?;

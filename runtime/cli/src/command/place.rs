@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde_json::json;
 
 /// A topic and an offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +29,24 @@ impl FromStr for Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.topic, self.offset)
+    }
+}
+
+/// Which events of a group are meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The events, each as TOPIC@OFFSET
+    #[arg(required_unless_present = "all")]
+    events: Vec<Place>,
+    /// Every one of the group
+    #[arg(long, conflicts_with = "events")]
+    all: bool,
+}
+
+impl Which {
+    /// As the node wants to hear it, with the events under this name.
+    pub(crate) fn body(&self, name: &str) -> String {
+        if self.all { json!({ "all": true }) } else { json!({ name: self.events }) }.to_string()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings_state::Standing;
-use tidings_types::id::{GroupId, Incarnation, TopicId, WorkerId};
+use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId, WorkerId};
 use tidings_types::key::key_hash;
 use tidings_types::layout::acks::FailureClass;
 use tidings_types::layout::command::{Command, DeadReason};
@@ -18,18 +18,25 @@ use crate::message::{
 };
 use crate::session::{BatchId, Outcome, Report, Verdict};
 
-/// F07: a member that sleeps past its lease in the middle of an event must be taken out, the event
-/// come again elsewhere, and just one completion count. It wakes and ends what it had begun.
-#[test]
-fn f07_paused_member_past_its_lease_is_fenced() {
+/// One of two members holds an event and has not begun with it.
+fn one_event_at_one_of_two() -> (World, GroupId, TopicId, NodeId) {
     let mut world = World::with_nodes(7, 1, 2);
     world.fail_percent = 0;
     world.lead();
     world.heal();
-    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+    let (group, topic) = (world.groups[0], world.topics[0]);
     world.publish(topic, 1, 1);
     world.carry_all();
-    let sleeper = world.holder(group, topic, Offset::ZERO).unwrap();
+    let holder = world.holder(group, topic, Offset::ZERO).unwrap();
+    (world, group, topic, holder)
+}
+
+/// F07: a member that sleeps past its lease in the middle of an event must be taken out, the event
+/// come again elsewhere, and just one completion count. It wakes and ends what it had begun.
+#[test]
+fn f07_paused_member_past_its_lease_is_fenced() {
+    let (mut world, group, topic, sleeper) = one_event_at_one_of_two();
+    let worker = WorkerId::new(0);
     world.work_at(sleeper, group, worker);
     assert!(world.is_running(sleeper, group, topic, Offset::ZERO));
     world.processes.get_mut(&sleeper).unwrap().is_paused = true;
@@ -61,14 +68,8 @@ fn f07_paused_member_past_its_lease_is_fenced() {
 /// resumes: until then the first one must start nothing. It would hold its lease, being a member.
 #[test]
 fn late_join_does_not_bring_back_who_was_taken_out() {
-    let mut world = World::with_nodes(7, 1, 2);
-    world.fail_percent = 0;
-    world.lead();
-    world.heal();
-    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
-    world.publish(topic, 1, 1);
-    world.carry_all();
-    let away = world.holder(group, topic, Offset::ZERO).unwrap();
+    let (mut world, group, topic, away) = one_event_at_one_of_two();
+    let worker = WorkerId::new(0);
     let incarnation = Incarnation::new(world.processes[&away].incarnation);
     world.break_link(away);
     world.leave(group, away);

@@ -38,18 +38,23 @@ impl NodeHandle {
     }
 
     fn group_info(&self, group: &GroupView) -> GroupInfo {
-        let services = self.shared.registry.all();
-        let service = services.get(&group.name);
+        let service = self.shared.registry.look(|services| {
+            let service = services.get(&group.name)?;
+            Some((service.life, service.reason.clone(), service.n_workers, service.n_restarts))
+        });
+        let (life, reason, workers, restarts) = service
+            .map_or(("absent", None, 0, 0), |(life, reason, n_workers, n_restarts)| {
+                (life.word(), reason, n_workers, n_restarts)
+            });
         let sum = |count: fn(&MailboxView) -> u64| group.mailboxes.iter().map(count).sum();
         let paused = self.shared.names.paused(group.id);
-        let life = service.map_or("absent", |service| service.life.word());
         GroupInfo {
             name: group.name.to_string(),
             state: if paused.is_some() { "paused" } else { life }.to_owned(),
-            reason: paused.or_else(|| service.and_then(|service| service.reason.clone())),
+            reason: paused.or(reason),
             members: group.members.iter().map(|(node, _)| node.to_string()).collect(),
-            workers: service.map_or(0, |service| service.n_workers),
-            restarts: service.map_or(0, |service| service.n_restarts),
+            workers,
+            restarts,
             lag: sum(|mailbox| mailbox.lag),
             retrying: sum(|mailbox| mailbox.n_failed as u64),
             paused: sum(|mailbox| mailbox.n_paused as u64),

@@ -1,7 +1,7 @@
 //! Dead letters: list, show, and send back into delivery.
 
 use bytes::Bytes;
-use tidings_state::{DeadLetterView, GroupView};
+use tidings_state::{DeadLetterView, GroupView, State};
 use tidings_types::effect::Answer;
 use tidings_types::id::{GroupId, TopicId};
 use tidings_types::layout::command::Command;
@@ -10,7 +10,7 @@ use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
 
 use crate::api::{DeadLetterInfo, EventInfo};
-use crate::error::{CommandError, FindError};
+use crate::error::{CallError, CommandError, FindError};
 use crate::handle::NodeHandle;
 
 /// Which dead letters of a group.
@@ -80,7 +80,7 @@ impl NodeHandle {
     /// If there is no such group, or the command fails.
     pub async fn redrive(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
         let group = self.find_group(group).await?.id;
-        let letters = self.meant(group, letters).await?;
+        let letters = self.dead(group, letters).await?;
         match self.shared.commands.run(Command::Redrive { group, letters }).await? {
             Answer::Redriven(n_letters) => Ok(n_letters),
             _ => Err(CommandError::Unknown.into()),
@@ -93,30 +93,39 @@ impl NodeHandle {
     /// If there is no such group, or the command fails.
     pub async fn discard(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
         let group = self.find_group(group).await?.id;
-        let letters = self.meant(group, letters).await?;
+        let letters = self.dead(group, letters).await?;
         match self.shared.commands.run(Command::Discard { group, letters }).await? {
             Answer::Discarded(n_letters) => Ok(n_letters),
             _ => Err(CommandError::Unknown.into()),
         }
     }
 
-    async fn meant(
+    async fn dead(
         &self,
         group: GroupId,
         letters: Letters,
-    ) -> Result<Vec<(TopicId, Offset)>, FindError> {
-        let all = move |core: &tidings_replica::Replica| {
-            let letters = core.state().dead_letters(group);
+    ) -> Result<Vec<(TopicId, Offset)>, CallError> {
+        let all = move |state: &State| {
+            let letters = state.dead_letters(group);
             letters.map(|letter| (letter.topic, letter.offset)).collect()
         };
-        match letters {
-            Letters::These(letters) => Ok(self.numbered(letters)),
-            Letters::All => Ok(self.inspect(all).await?),
+        self.meant(letters, all).await
+    }
+
+    /// The events that are meant, where `all` gives every one.
+    pub(super) async fn meant(
+        &self,
+        which: Letters,
+        all: impl FnOnce(&State) -> Vec<(TopicId, Offset)> + Send + 'static,
+    ) -> Result<Vec<(TopicId, Offset)>, CallError> {
+        match which {
+            Letters::These(events) => Ok(self.numbered(events)),
+            Letters::All => self.inspect(|core| all(core.state())).await,
         }
     }
 
     /// Unknown topics have no dead letters, so they are passed over like unknown offsets.
-    pub(super) fn numbered(&self, letters: Vec<(TopicName, Offset)>) -> Vec<(TopicId, Offset)> {
+    fn numbered(&self, letters: Vec<(TopicName, Offset)>) -> Vec<(TopicId, Offset)> {
         let publisher = &self.shared.publisher;
         let number = |(topic, offset): (TopicName, Offset)| {
             publisher.known_topic(&topic).map(|topic| (topic, offset))

@@ -1,6 +1,6 @@
 //! Events that wait for another attempt: list them, and let them wait no longer.
 
-use tidings_state::FailingView;
+use tidings_state::{FailingView, State};
 use tidings_types::effect::{Answer, NEVER_MS};
 use tidings_types::layout::command::Command;
 use tidings_types::name::GroupName;
@@ -43,13 +43,10 @@ impl NodeHandle {
     /// If there is no such group, or the command fails.
     pub async fn retry_now(&self, group: &GroupName, which: Letters) -> Result<u32, FindError> {
         let group = self.find_group(group).await?.id;
-        let all = move |core: &tidings_replica::Replica| {
-            core.state().failing(group).map(|view| (view.topic, view.offset)).collect()
+        let all = move |state: &State| {
+            state.failing(group).map(|view| (view.topic, view.offset)).collect()
         };
-        let events = match which {
-            Letters::These(events) => self.numbered(events),
-            Letters::All => self.inspect(all).await?,
-        };
+        let events = self.meant(which, all).await?;
         match self.shared.commands.run(Command::RetryNow { group, events }).await? {
             Answer::Retried(n_events) => Ok(n_events),
             _ => Err(CommandError::Unknown.into()),
