@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
-use tidings_types::id::{GroupId, NodeId, TopicId};
+use tidings_types::id::{GroupId, NodeId, Token, TopicId};
 use tidings_types::offset::{LogIndex, Offset};
 
 use crate::fault::Fault;
@@ -62,8 +62,14 @@ pub(crate) enum What {
         first: LogIndex,
         max_bytes: usize,
     },
+    /// One of its actors may run again.
+    Awake,
     PublisherWake,
     DispatcherWake,
+    /// The dispatcher hears that its proposal was applied.
+    Taken {
+        token: Token,
+    },
     RosterWake,
     MemberWake,
     /// Events that are not in memory were read for the dispatcher.

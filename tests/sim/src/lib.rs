@@ -29,6 +29,8 @@ mod serving;
 
 mod link;
 
+mod mail;
+
 mod tokens;
 
 mod publishing;

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tidings_log::{Checkpoint, Disk, Job, Writer, checkpoint};
-use tidings_replica::{Input, Proposal, Replica};
+use tidings_replica::{Input, Replica};
 use tidings_types::id::{Incarnation, NodeId, ProducerId};
 use tidings_types::offset::LogIndex;
 
 use crate::disk::SimDisk;
 use crate::happen::What;
 use crate::link::Uplink;
+use crate::mail::Boxes;
 use crate::publishing::Publishing;
-use crate::serving::{Dispatching, Serving, ToDispatcher};
+use crate::serving::{Dispatching, Serving};
 use crate::tokens::Tokens;
 
 /// The rate of a clock that is right.
@@ -90,8 +91,8 @@ pub(crate) struct Process {
     pub(crate) uplink: Uplink,
     /// On the leader: over which link each producer's answers go.
     pub(crate) producers: BTreeMap<ProducerId, u64>,
-    /// Between the cores of this process, in order.
-    pub(crate) mail: VecDeque<Mail>,
+    /// Between the cores of this process.
+    pub(crate) mail: Boxes,
     pub(crate) serving: Serving,
     /// Nothing, if it has no replica.
     pub(crate) dispatching: Option<Dispatching>,
@@ -114,15 +115,6 @@ pub(crate) struct Store {
     pub(crate) has_stepped: bool,
     /// What it has said to be settled in this life: group, topic, offset.
     pub(crate) settled: BTreeSet<(u32, u32, u64)>,
-}
-
-/// What the cores of a process tell each other.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    Publisher(tidings_delivery::publisher::Input),
-    Propose(Vec<Proposal>),
-    Member(tidings_delivery::member::Input),
-    Dispatcher(ToDispatcher),
 }
 
 /// A file beside the log.

@@ -69,6 +69,8 @@ pub struct Plan {
     pub(crate) handlers: Handlers,
     /// An event is given up after so many attempts.
     pub(crate) attempts_max: u32,
+    /// The shortest bound of a back-off.
+    pub(crate) retry_min_ms: u64,
     /// Calls that must be told that they are stored, or the run proves nothing.
     pub(crate) acknowledged_min: u64,
     /// Between two checkpoints.
@@ -126,6 +128,7 @@ impl Plan {
             segment_bytes: chance.pick(&sizes).unwrap_or(96 << 10),
             tail_bytes_max: chance.pick(&[8 << 10, 64 << 10, 64 << 20]).unwrap_or(64 << 20),
             attempts_max: chance.between(2, 5) as u32,
+            retry_min_ms: chance.pick(&[0, 5, 50, 50]).unwrap_or(50),
             acknowledged_min: 20,
             tidy_every_us: chance
                 .pick(&[SECOND, 3 * SECOND, 7 * SECOND, 3_600 * SECOND])
@@ -179,6 +182,7 @@ impl Plan {
             segment_bytes: 64 << 10,
             tail_bytes_max: 64 << 10,
             attempts_max: 3,
+            retry_min_ms: 50,
             acknowledged_min: 50,
             tidy_every_us: 3_600 * SECOND,
             faults,

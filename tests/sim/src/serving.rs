@@ -61,12 +61,23 @@ pub(crate) struct Service {
 pub(crate) struct Worker {
     pub(crate) session: Session,
     pub(crate) is_up: bool,
+    /// Counts up with each beginning.
+    pub(crate) life: u64,
+    /// The life that the member knows of: what it hands to another is lost.
+    pub(crate) life_known: u64,
     /// Counts its lives and what it began, so that a late end is told apart.
     pub(crate) run: u64,
     /// How the running event will end.
     pub(crate) fate: Option<Fate>,
     /// It waits for the lease, or for the time to report.
     pub(crate) is_waiting: bool,
+}
+
+impl Worker {
+    /// It is the one that the member knows.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.is_up && self.life == self.life_known
+    }
 }
 
 /// How a handler will end.

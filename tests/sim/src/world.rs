@@ -37,10 +37,12 @@ use crate::chance::Chance;
 use crate::check::{Agreement, Leaders, Steps};
 use crate::happen::{Happens, Queue, What};
 use crate::link::Links;
+use crate::mail::Mail;
 use crate::net::Net;
-use crate::node::{CLOCK_RATE, Mail, Node, Process};
+use crate::node::{CLOCK_RATE, Node, Process};
 use crate::plan::Plan;
 use crate::record::Record;
+use crate::serving::ToDispatcher;
 use crate::stats::Stats;
 use crate::trace::Trace;
 
@@ -237,6 +239,11 @@ impl World {
             }
             What::Fetched { first, max_bytes } => self.fetched(at, first, max_bytes),
             What::PublisherWake => self.publisher_wake(at),
+            What::Taken { token } => {
+                self.mail(at, Mail::Dispatcher(ToDispatcher::Taken { token }));
+            }
+            // It reads its mail now.
+            What::Awake => {}
             What::DispatcherWake => self.dispatcher_wake(at),
             What::RosterWake => self.roster_wake(at),
             What::MemberWake => self.member_wake(at),
@@ -261,13 +268,18 @@ impl World {
 
     /// The cores of a process do what they want of each other, until there is nothing left.
     pub(crate) fn settle(&mut self, at: usize) {
-        while let Some(process) = self.node_mut(at).process.as_mut()
-            && let Some(mail) = process.mail.pop_front()
+        let now_us = self.now_us;
+        while let Some(process) = self.nodes.get_mut(at).and_then(|node| node.process.as_mut())
+            && let Some((mail, sleep_us)) = process.mail.take(now_us, &mut self.chance)
         {
+            if let Some(sleep_us) = sleep_us {
+                self.to(at, sleep_us, What::Awake);
+            }
             match mail {
                 Mail::Publisher(input) => self.step_publisher(at, input),
                 Mail::Propose(proposals) => self.propose(at, proposals),
                 Mail::Member(input) => self.step_member(at, input),
+                Mail::WorkerUp(place, life) => self.announce(at, place, life),
                 Mail::Dispatcher(told) => self.step_dispatcher(at, told),
             }
         }
@@ -287,7 +299,7 @@ impl World {
 
     pub(crate) fn mail(&mut self, at: usize, mail: Mail) {
         if let Some(process) = self.node_mut(at).process.as_mut() {
-            process.mail.push_back(mail);
+            process.mail.push(mail);
         }
     }
 

@@ -91,6 +91,10 @@ pub(super) struct World {
     pub(super) proposals: VecDeque<Proposal>,
     /// Of an earlier term: they are applied yet, and nobody is told.
     pub(super) late: Vec<Proposal>,
+    /// Answers take their time, so other words come between what was applied and its answer.
+    pub(super) answers_are_slow: bool,
+    /// Applied, and not answered yet.
+    answers: VecDeque<Token>,
     pub(super) reads: VecDeque<(GroupId, TopicId, Offset)>,
     wake_at_ms: Option<u64>,
     pub(super) processes: BTreeMap<NodeId, Process>,
@@ -114,6 +118,8 @@ pub(super) struct World {
     mails: TopicId,
     /// How often handlers fail, of 100 times.
     pub(super) fail_percent: u64,
+    /// Events fail whenever they are tried, and may be tried again at once.
+    pub(super) fails_at_once: bool,
     /// Events of this key always fail, and wait for a minute.
     pub(super) poison: Option<u64>,
     /// Every event dies.
@@ -161,6 +167,8 @@ impl World {
             is_leading: false,
             proposals: VecDeque::new(),
             late: Vec::new(),
+            answers_are_slow: false,
+            answers: VecDeque::new(),
             reads: VecDeque::new(),
             wake_at_ms: None,
             processes: BTreeMap::new(),
@@ -179,6 +187,7 @@ impl World {
             topics: Vec::new(),
             mails: TopicId::new(0),
             fail_percent: 20,
+            fails_at_once: false,
             poison: None,
             deadly_percent: 0,
             always_emits: false,
@@ -699,8 +708,16 @@ impl World {
         }
         self.step(Input::Effects(&effects));
         self.step_roster(roster::Input::Effects(&effects));
-        for proposal in taken {
-            self.step(Input::Taken { token: proposal.token });
+        self.answers.extend(taken.iter().map(|proposal| proposal.token));
+        if !self.answers_are_slow || (!self.fails_at_once && self.chance(5)) {
+            self.answer();
+        }
+    }
+
+    /// What is applied is answered.
+    pub(super) fn answer(&mut self) {
+        while let Some(token) = self.answers.pop_front() {
+            self.step(Input::Taken { token });
         }
     }
 
@@ -909,11 +926,17 @@ impl World {
             let after = Duration::from_secs(60);
             return Verdict::Again { after, class: FailureClass::Error, message };
         }
+        if self.fails_at_once {
+            let after = Duration::ZERO;
+            return Verdict::Again { after, class: FailureClass::Error, message };
+        }
         if self.chance(self.fail_percent) {
             if 4 < delivery.attempt || self.chance(20) {
                 return Verdict::Dead { reason: DeadReason::Fatal, message };
             }
-            let after = Duration::from_millis(self.rng.below(300));
+            // Now and then it comes again at once.
+            let after = if self.chance(20) { 0 } else { self.rng.below(300) };
+            let after = Duration::from_millis(after);
             return Verdict::Again { after, class: FailureClass::Error, message };
         }
         if group == self.groups[0] && (self.always_emits || self.chance(20)) {
@@ -1029,6 +1052,7 @@ impl World {
     /// Lets everything heal and finish, and checks that all is settled, each event once.
     pub(super) fn finish(&mut self) {
         self.fail_percent = 0;
+        self.fails_at_once = false;
         self.poison = None;
         self.deadly_percent = 0;
         if !self.is_leading {
@@ -1073,6 +1097,7 @@ impl World {
             }
             self.apply_proposals(1_000);
             self.run_commands();
+            self.answer();
             if self.work_on() && self.proposals.is_empty() {
                 let Some(at_ms) = self.wake_at_ms else { return };
                 if self.is_instant {

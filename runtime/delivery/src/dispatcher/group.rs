@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidings_types::effect::{GroupSnapshot, LaneOwner, MailboxSnapshot, Redriven};
 use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
-use tidings_types::layout::command::DeadLetter;
 use tidings_types::layout::records::Records;
 use tidings_types::offset::{Lane, Offset};
 
@@ -24,7 +23,7 @@ use crate::dispatcher::breaker::Breaker;
 use crate::dispatcher::crew::Crew;
 use crate::dispatcher::mailbox::Mailbox;
 use crate::dispatcher::port::Output;
-use crate::dispatcher::proposals::{KeptTurn, Step};
+use crate::dispatcher::proposals::{KeptLetter, KeptTurn, Step};
 use crate::dispatcher::queues::Queues;
 use crate::dispatcher::tracked::{Arrival, Table, TrackId};
 use crate::lanes::{Lanes, Owner};
@@ -82,9 +81,9 @@ pub(super) struct Outbox {
     pub(super) mailboxes: BTreeSet<u32>,
     /// By number.
     pub(super) turns: VecDeque<KeptTurn>,
-    pub(super) letters: VecDeque<DeadLetter>,
+    pub(super) letters: VecDeque<KeptLetter>,
     /// Dead letters of events that were found at a worker and are not read yet.
-    pub(super) unread_letters: Vec<DeadLetter>,
+    pub(super) unread_letters: Vec<KeptLetter>,
     pub(super) n_turns_made: u64,
     pub(super) n_turns_out: usize,
     pub(super) turn_bytes_out: usize,

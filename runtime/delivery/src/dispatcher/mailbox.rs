@@ -13,11 +13,12 @@ use std::mem;
 use tidings_types::effect::{Accepted, MailboxSnapshot, Placed};
 use tidings_types::id::TopicId;
 use tidings_types::layout::Malformed;
-use tidings_types::layout::acks::{AckRange, Failure};
+use tidings_types::layout::acks::AckRange;
 use tidings_types::layout::records::{Event, Events, Records};
 use tidings_types::limits::READ_STEP_BYTES;
 use tidings_types::offset::Offset;
 
+use crate::dispatcher::proposals::KeptFailure;
 use crate::dispatcher::window::Window;
 
 /// Failures that one acks section takes at most: with the longest messages they fit a section.
@@ -60,7 +61,7 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     pub(super) done: Vec<Offset>,
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Vec<KeptFailure>,
     /// A section is proposed: there is one at most.
     pub(super) is_proposed: bool,
 }
@@ -336,7 +337,7 @@ impl Outcomes {
     }
 
     /// What one section takes.
-    pub(super) fn take(&mut self) -> (Vec<Offset>, Vec<Failure>) {
+    pub(super) fn take(&mut self) -> (Vec<Offset>, Vec<KeptFailure>) {
         let n_failures = self.failures.len().min(FAILURES_MAX);
         let failures = self.failures.drain(..n_failures).collect();
         (mem::take(&mut self.done), failures)

@@ -60,16 +60,31 @@ pub(super) struct Proposals {
 #[derive(Debug)]
 pub(super) enum Kept {
     /// Outcomes of one mailbox.
-    Acks { mailbox_idx: u32, done: Vec<Offset>, failures: Vec<Failure> },
+    Acks { mailbox_idx: u32, done: Vec<Offset>, failures: Vec<KeptFailure> },
     /// A success that emits.
     Turn(KeptTurn),
     /// An event that is given up.
-    Letter(DeadLetter),
+    Letter(KeptLetter),
 }
 
-/// A turn and its place among the group's turns.
+/// An attempt to count, and [which hand-out](crate::dispatcher::tracked::Tracked::handed_as) it was.
+#[derive(Debug)]
+pub(super) struct KeptFailure {
+    pub(super) handed_as: u64,
+    pub(super) failure: Failure,
+}
+
+/// A dead letter and the hand-out that it ends.
+#[derive(Debug)]
+pub(super) struct KeptLetter {
+    pub(super) handed_as: u64,
+    pub(super) letter: DeadLetter,
+}
+
+/// A turn, the hand-out that it ends, and its place among the group's turns.
 #[derive(Debug)]
 pub(super) struct KeptTurn {
+    pub(super) handed_as: u64,
     pub(super) number: u64,
     pub(super) n_bytes: usize,
     pub(super) turn: Turn,

@@ -6,13 +6,13 @@
 use bytes::Bytes;
 use tidings_types::id::TopicId;
 use tidings_types::layout::acks::Acks;
-use tidings_types::layout::command::{Command, DeadLetter, DeadReason};
+use tidings_types::layout::command::{Command, DeadReason};
 use tidings_types::limits::{OUTCOMES_WAIT_MAX, TURN_BYTES_MAX};
 use tidings_types::offset::Offset;
 
 use crate::dispatcher::group::Group;
 use crate::dispatcher::mailbox::fold;
-use crate::dispatcher::proposals::{Kept, KeptTurn, Step};
+use crate::dispatcher::proposals::{Kept, KeptFailure, KeptLetter, KeptTurn, Step};
 use crate::dispatcher::tracked::{Stage, TrackId};
 
 /// Turns of one group that are proposed.
@@ -58,7 +58,7 @@ impl Group {
         // A failure that was counted meanwhile is not proposed again: it would count twice.
         let mut kept_failures = Vec::with_capacity(kept.len());
         for failure in kept {
-            let Some(id) = self.find_failing(mailbox_idx, failure.offset) else { continue };
+            let Some(id) = self.find_failing(mailbox_idx, &failure) else { continue };
             if self.is_current(id) {
                 kept_failures.push(failure);
             } else {
@@ -71,9 +71,14 @@ impl Group {
             return;
         }
         self.mailbox_mut(mailbox_idx).outcomes.is_proposed = true;
-        let acks = Acks { group, topic, ranges, failures: kept_failures };
+        let (handed_as, failures): (Vec<_>, Vec<_>) =
+            kept_failures.into_iter().map(|kept| (kept.handed_as, kept.failure)).unzip();
+        let acks = Acks { group, topic, ranges, failures };
         let body = acks.encode();
-        step.propose(group, Kept::Acks { mailbox_idx, done, failures: acks.failures }, body);
+        let failures = handed_as.into_iter().zip(acks.failures);
+        let failures = failures.map(|(handed_as, failure)| KeptFailure { handed_as, failure });
+        let failures = failures.collect();
+        step.propose(group, Kept::Acks { mailbox_idx, done, failures }, body);
     }
 
     fn propose_turn(&mut self, kept: KeptTurn, step: &mut Step<'_>) {
@@ -109,15 +114,15 @@ impl Group {
         }
     }
 
-    fn propose_letter(&mut self, letter: DeadLetter, step: &mut Step<'_>) {
-        let Some(id) = self.find_dying(&letter) else { return };
+    fn propose_letter(&mut self, kept: KeptLetter, step: &mut Step<'_>) {
+        let Some(id) = self.find_dying(&kept) else { return };
         if !self.is_current(id) {
             self.hold(id, step.now_ms);
             return;
         }
         self.outbox.n_letters_out += 1;
-        let body = Bytes::from(Command::DeadLetter(letter.clone()).encode());
-        step.propose(self.id, Kept::Letter(letter), body);
+        let body = Bytes::from(Command::DeadLetter(kept.letter.clone()).encode());
+        step.propose(self.id, Kept::Letter(kept), body);
     }
 
     /// A proposal was applied; its effects came before.
@@ -125,10 +130,10 @@ impl Group {
         match kept {
             Kept::Acks { mailbox_idx, failures, .. } => {
                 self.free_acks(mailbox_idx);
-                for failure in failures {
+                for kept in failures {
                     // Applied, and yet neither counted nor refused: the section did not parse.
-                    if let Some(id) = self.find_failing(mailbox_idx, failure.offset) {
-                        self.table.get_mut(id).retry_at_ms = failure.retry_at_ms;
+                    if let Some(id) = self.find_failing(mailbox_idx, &kept) {
+                        self.table.get_mut(id).retry_at_ms = kept.failure.retry_at_ms;
                         self.hold(id, now_ms);
                     }
                 }
@@ -142,12 +147,12 @@ impl Group {
                     self.bury(id, DeadReason::Fatal, "what it emits cannot be published", attempts);
                 }
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(kept) => {
                 self.outbox.n_letters_out -= 1;
-                if self.find_dying(&letter).is_some() {
+                if self.find_dying(&kept).is_some() {
                     let after_ms = &mut self.outbox.letters_after_ms;
                     *after_ms = (*after_ms).max(now_ms + LETTER_PAUSE_MS);
-                    self.outbox.letters.push_front(letter);
+                    self.outbox.letters.push_front(kept);
                 }
             }
         }
@@ -176,32 +181,38 @@ impl Group {
                 let place = turns.partition_point(|other| other.number < kept.number);
                 turns.insert(place, kept);
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(kept) => {
                 self.outbox.n_letters_out -= 1;
-                self.outbox.letters.push_front(letter);
+                self.outbox.letters.push_front(kept);
             }
         }
     }
 
-    fn find_failing(&self, mailbox_idx: u32, offset: Offset) -> Option<TrackId> {
+    fn find_failing(&self, mailbox_idx: u32, kept: &KeptFailure) -> Option<TrackId> {
         let topic = self.mailboxes.get(mailbox_idx as usize)?.topic;
-        self.find_at(topic, offset, Stage::Failing)
+        self.find_at((topic, kept.failure.offset), kept.handed_as, Stage::Failing)
     }
 
     fn find_turn(&self, kept: &KeptTurn) -> Option<TrackId> {
         let turn = &kept.turn;
-        let id = self.find_at(turn.topic, turn.offset, Stage::Done)?;
-        // It may have been handed out again, if its lane moved.
-        (self.table.get(id).lane_epoch == turn.lane_epoch).then_some(id)
+        self.find_at((turn.topic, turn.offset), kept.handed_as, Stage::Done)
     }
 
-    fn find_dying(&self, letter: &DeadLetter) -> Option<TrackId> {
-        self.find_at(letter.topic, letter.offset, Stage::Dying)
+    fn find_dying(&self, kept: &KeptLetter) -> Option<TrackId> {
+        let letter = &kept.letter;
+        self.find_at((letter.topic, letter.offset), kept.handed_as, Stage::Dying)
     }
 
-    fn find_at(&self, topic: TopicId, offset: Offset, stage: Stage) -> Option<TrackId> {
+    /// The event if it still waits for the answer to this outcome, and not to a later one.
+    fn find_at(
+        &self,
+        (topic, offset): (TopicId, Offset),
+        handed_as: u64,
+        stage: Stage,
+    ) -> Option<TrackId> {
         let id = self.find(topic, offset)?;
-        (self.table.get(id).stage() == stage).then_some(id)
+        let tracked = self.table.get(id);
+        (tracked.stage() == stage && tracked.handed_as == handed_as).then_some(id)
     }
 
     /// The lane has not moved since the event was handed out.

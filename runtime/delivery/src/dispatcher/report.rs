@@ -14,7 +14,7 @@ use crate::dispatcher::breaker::Attempt;
 use crate::dispatcher::group::Group;
 use crate::dispatcher::handed::{HandedIdx, InBatch};
 use crate::dispatcher::port::{Output, Story};
-use crate::dispatcher::proposals::{KeptTurn, Step};
+use crate::dispatcher::proposals::{KeptFailure, KeptLetter, KeptTurn, Step};
 use crate::dispatcher::tracked::{Stage, TrackId};
 use crate::dispatcher::worker::Worker;
 use crate::lanes::{Owner, Place};
@@ -215,22 +215,24 @@ impl Group {
     fn succeed_emitting(&mut self, id: TrackId, emitted: Vec<Bytes>, now_ms: u64) {
         self.table.move_to(id, Stage::Done);
         let tracked = self.table.get(id);
-        let (offset, lane_epoch) = (tracked.offset, tracked.lane_epoch);
+        let (offset, lane_epoch, handed_as) =
+            (tracked.offset, tracked.lane_epoch, tracked.handed_as);
         let topic = self.topic_of(id);
         let n_bytes = emitted.iter().map(Bytes::len).sum();
         let turn = Turn { group: self.id, topic, offset, lane_epoch, emitted };
         let number = self.outbox.n_turns_made;
         self.outbox.n_turns_made += 1;
-        self.outbox.turns.push_back(KeptTurn { number, n_bytes, turn });
+        self.outbox.turns.push_back(KeptTurn { handed_as, number, n_bytes, turn });
         self.queues.unblock(id, &mut self.table, now_ms);
     }
 
     fn fail(&mut self, id: TrackId, failure: Failure) {
         self.queues.block(id, Stage::Failing, &mut self.table);
-        let mailbox_idx = self.table.get(id).mailbox_idx;
+        let tracked = self.table.get(id);
+        let (mailbox_idx, handed_as) = (tracked.mailbox_idx, tracked.handed_as);
         let outcomes = &mut self.mailbox_mut(mailbox_idx).outcomes;
         let is_first = outcomes.is_empty() && !outcomes.is_proposed;
-        outcomes.failures.push(failure);
+        outcomes.failures.push(KeptFailure { handed_as, failure });
         if is_first {
             self.outbox.mailboxes.insert(mailbox_idx);
         }
@@ -241,6 +243,7 @@ impl Group {
         self.queues.block(id, Stage::Dying, &mut self.table);
         let topic = self.topic_of(id);
         let tracked = self.table.get(id);
+        let handed_as = tracked.handed_as;
         let mut letter = DeadLetter {
             group: self.id,
             topic,
@@ -254,9 +257,9 @@ impl Group {
         match &tracked.event {
             Some(event) => {
                 letter.records = records_of(event, topic);
-                self.outbox.letters.push_back(letter);
+                self.outbox.letters.push_back(KeptLetter { handed_as, letter });
             }
-            None => self.outbox.unread_letters.push(letter),
+            None => self.outbox.unread_letters.push(KeptLetter { handed_as, letter }),
         }
         if is_planted(Bug::DlqAfterCursor) {
             self.ack_early(id);
@@ -271,14 +274,13 @@ impl Group {
         if !tracked.is_unread() {
             return;
         }
-        let offset = tracked.offset;
         if tracked.stage() == Stage::Dying {
             let letters = &mut self.outbox.unread_letters;
-            let is_its = |letter: &DeadLetter| letter.topic == topic && letter.offset == offset;
-            if let Some(place) = letters.iter().position(is_its) {
-                let mut letter = letters.swap_remove(place);
-                letter.records = records_of(&event, topic);
-                self.outbox.letters.push_back(letter);
+            let handed_as = tracked.handed_as;
+            if let Some(place) = letters.iter().position(|kept| kept.handed_as == handed_as) {
+                let mut kept = letters.swap_remove(place);
+                kept.letter.records = records_of(&event, topic);
+                self.outbox.letters.push_back(kept);
             }
         }
         let lane = tracked.lane();

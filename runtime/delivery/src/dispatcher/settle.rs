@@ -167,11 +167,14 @@ impl Group {
             }
             OutcomeRefused::LaneMoved => {
                 let Some(id) = self.find(topic, offset) else { return };
+                // One that was recalled when the lane moved has a successor by now: that one stays.
+                if self.is_current(id) {
+                    return;
+                }
                 match self.table.get(id).stage() {
                     Stage::Failing | Stage::Dying => self.hold(id, step.now_ms),
-                    // Only a turn is refused by its lane, and it keeps its event. One that was
-                    // recalled when the lane moved has a successor by now: that one stays.
-                    Stage::Done if self.table.get(id).keeps_event && !self.is_current(id) => {
+                    // Only a turn is refused by its lane, and it keeps its event.
+                    Stage::Done if self.table.get(id).keeps_event => {
                         self.give_back(id, step.now_ms);
                     }
                     Stage::Done | Stage::Waiting | Stage::Held | Stage::Out => {}

@@ -57,6 +57,9 @@ pub(super) struct Tracked {
     pub(super) retry_at_ms: u64,
     /// The epoch in which it was handed out last.
     pub(super) lane_epoch: LaneEpoch,
+    /// Which hand-out of the group that was. An outcome is of one hand-out: the event may be out
+    /// again, or have failed again, before the answer to its proposal is heard.
+    pub(super) handed_as: u64,
     /// It was settled while it was elsewhere; whoever holds it lets go of it.
     pub(super) is_settled: bool,
     /// The batch in which it was handed out, until its outcome is in the log or cannot count.
@@ -101,6 +104,7 @@ pub(super) struct Table {
     rows: Vec<Option<Tracked>>,
     free: Vec<TrackId>,
     n_arrived: u64,
+    n_handed: u64,
     /// Of those that wait.
     n_redriven: usize,
     counts: [usize; N_STAGES],
@@ -125,6 +129,7 @@ impl Table {
             attempts,
             retry_at_ms,
             lane_epoch: LaneEpoch::ZERO,
+            handed_as: 0,
             is_settled: false,
             in_batch: None,
             stage: Stage::Waiting,
@@ -186,7 +191,12 @@ impl Table {
     /// An event that waits again is in no batch: its outcome is in the log or cannot count.
     pub(super) fn move_to(&mut self, id: TrackId, stage: Stage) {
         let is_back = matches!(stage, Stage::Waiting | Stage::Held);
+        self.n_handed += u64::from(stage == Stage::Out);
+        let n_handed = self.n_handed;
         let tracked = self.get_mut(id);
+        if stage == Stage::Out {
+            tracked.handed_as = n_handed;
+        }
         let before = std::mem::replace(&mut tracked.stage, stage);
         let let_go = tracked.in_batch.take_if(|_| is_back);
         if tracked.is_redriven {

@@ -11,7 +11,7 @@ use tidings_types::layout::entry::SectionKind;
 use tidings_types::name::{GroupName, TopicName};
 
 use crate::happen::Happens;
-use crate::node::Mail;
+use crate::mail::Mail;
 use crate::plan::{Plan, topic_id};
 use crate::tokens::Asker;
 use crate::world::{MS, World};

@@ -15,6 +15,7 @@ use tidings_types::limits::TICK;
 use crate::disk::SimDisk;
 use crate::happen::{Happens, What};
 use crate::link::Uplink;
+use crate::mail::Boxes;
 use crate::node::{Process, Store};
 use crate::publishing::Publishing;
 use crate::serving::{Dispatching, Serving};
@@ -58,7 +59,7 @@ impl World {
             tokens: Tokens::default(),
             uplink: Uplink::Looking(0),
             producers: BTreeMap::new(),
-            mail: VecDeque::new(),
+            mail: Boxes::default(),
             serving: Serving::new(incarnation, is_alone),
             dispatching,
         });

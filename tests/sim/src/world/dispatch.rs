@@ -13,7 +13,8 @@ use tidings_types::offset::Offset;
 
 use crate::happen::What;
 use crate::link::Message;
-use crate::node::{Mail, Store};
+use crate::mail::Mail;
+use crate::node::Store;
 use crate::serving::{Reach, ToDispatcher, dispatched, dispatcher_token};
 use crate::tokens::Asker;
 use crate::world::{MS, World};
@@ -260,9 +261,14 @@ impl World {
     }
 
     pub(crate) fn taken(&mut self, at: usize, token: Token) {
-        if let Some(token) = dispatched(token) {
-            self.mail(at, Mail::Dispatcher(ToDispatcher::Taken { token }));
+        let Some(token) = dispatched(token) else { return };
+        // The replica may be put to sleep between what it applied and its answer: meanwhile the
+        // dispatcher hands out, and workers tell what came of it.
+        if self.chance.percent(5) {
+            let delay = self.chance.below(20 * MS);
+            return self.to(at, delay, What::Taken { token });
         }
+        self.mail(at, Mail::Dispatcher(ToDispatcher::Taken { token }));
     }
 
     fn cluster_now(&self, at: usize) -> Duration {

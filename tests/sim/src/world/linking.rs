@@ -8,8 +8,8 @@ use tidings_types::layout::entry::SectionKind;
 
 use crate::happen::{Happens, What};
 use crate::link::{End, Message, Uplink};
+use crate::mail::Mail;
 use crate::net::Net;
-use crate::node::Mail;
 use crate::tokens::Asker;
 use crate::world::{MS, SECOND, World};
 

@@ -13,7 +13,7 @@ use tidings_types::layout::entry::SectionKind;
 
 use crate::happen::{Happens, What};
 use crate::link::{Message, Uplink};
-use crate::node::Mail;
+use crate::mail::Mail;
 use crate::payload;
 use crate::publishing::Joined;
 use crate::world::{MS, World};

@@ -13,7 +13,8 @@ use tidings_types::offset::LogIndex;
 
 use crate::happen::{Happens, What};
 use crate::link::Message;
-use crate::node::{Aside, Mail};
+use crate::mail::Mail;
+use crate::node::Aside;
 use crate::payload;
 use crate::publishing::not_proposed;
 use crate::tokens::Asker;

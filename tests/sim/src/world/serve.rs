@@ -13,7 +13,7 @@ use tidings_types::layout::entry::SectionKind;
 
 use crate::happen::What;
 use crate::link::{Joined, Message, Uplink};
-use crate::node::Mail;
+use crate::mail::Mail;
 use crate::serving::ToDispatcher;
 use crate::tokens::Asker;
 use crate::world::{MS, World};

@@ -14,7 +14,8 @@ use tidings_types::layout::records::RecordsBuilder;
 use tidings_types::offset::Offset;
 
 use crate::happen::{Happens, What};
-use crate::node::{Mail, Process};
+use crate::mail::Mail;
+use crate::node::Process;
 use crate::payload;
 use crate::plan::topic_id;
 use crate::serving::{Fate, HANDLER_TIME, Place, Worker};
@@ -35,8 +36,17 @@ impl World {
         if std::mem::replace(&mut worker.is_up, true) {
             return;
         }
+        worker.life += 1;
+        let mail = Mail::WorkerUp(place, worker.life);
+        self.mail(at, mail);
+    }
+
+    /// The member hears that a worker begins.
+    pub(crate) fn announce(&mut self, at: usize, place: Place, life: u64) {
+        let Some(worker) = self.worker(at, place) else { return };
+        worker.life_known = life;
         let (group, worker) = place;
-        self.mail(at, Mail::Member(Input::WorkerUp { group, worker }));
+        self.step_member(at, Input::WorkerUp { group, worker });
     }
 
     /// The member hands a batch to a worker; to one that is gone it is lost, and comes back.
@@ -50,14 +60,14 @@ impl World {
         let Some(process) = self.process_mut(at) else { return };
         let named = deliveries.iter().map(|it| (place.0, it.topic, it.offset));
         process.serving.handed.extend(named);
-        if let Some(worker) = self.worker(at, place).filter(|worker| worker.is_up) {
+        if let Some(worker) = self.worker(at, place).filter(|worker| worker.is_known()) {
             worker.session.deliver(batch, deliveries);
             self.work(at, place);
         }
     }
 
     pub(crate) fn recall(&mut self, at: usize, place: Place, batch: BatchId) {
-        if let Some(worker) = self.worker(at, place) {
+        if let Some(worker) = self.worker(at, place).filter(|worker| worker.is_known()) {
             worker.session.recall(batch);
             self.work(at, place);
         }
@@ -190,7 +200,7 @@ impl World {
     /// What a failed attempt means: another one later, or none.
     fn failed(&mut self, delivery: &Delivery, class: FailureClass) -> Verdict {
         let policy = RetryPolicy {
-            min: Duration::from_millis(50),
+            min: Duration::from_millis(self.plan.retry_min_ms),
             max: Duration::from_secs(1),
             attempts: self.plan.attempts_max,
         };
