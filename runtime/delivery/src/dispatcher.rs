@@ -150,9 +150,9 @@ impl Dispatcher {
             }
             Input::MemberGone { member, session } => self.gone(member, session),
             // A read of a former term is as good as one of this: what stands in the log stays.
-            Input::ReadDone { group, topic, result } if self.groups.contains_key(&group) => {
+            Input::ReadDone { group, topic, from, result } if self.groups.contains_key(&group) => {
                 self.with_step(group, now_ms, out, |group, step| {
-                    group.end_read(topic, result, step);
+                    group.end_read((topic, from), result, step);
                 });
             }
             Input::ReadDone { .. } => {}

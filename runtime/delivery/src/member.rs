@@ -71,6 +71,8 @@ pub enum Input {
         /// Its group.
         group: GroupId,
     },
+    /// The process ends: all its services drain, those too that begin later.
+    Drain,
     /// A worker takes batches. A worker that restarted comes as new. Behind [`Input::ServiceUp`].
     WorkerUp {
         /// Its group.
@@ -154,6 +156,7 @@ pub struct Member {
     n_sessions: u64,
     n_lives: u64,
     groups: BTreeMap<GroupId, Service>,
+    is_ending: bool,
     newest_batch: BatchId,
     /// When the newest ping was sent that was answered.
     leased_at: Option<Duration>,
@@ -180,6 +183,7 @@ impl Member {
             n_sessions: 0,
             n_lives: 0,
             groups: BTreeMap::new(),
+            is_ending: false,
             newest_batch: BatchId::new(0),
             leased_at: None,
             ping_at: Duration::ZERO,
@@ -218,13 +222,23 @@ impl Member {
             Input::LeftSince { group, n_left } => self.removed(group, n_left, out),
             Input::ServiceUp { group, n_workers } => {
                 let service = self.groups.entry(group).or_default();
-                (service.is_up, service.is_draining) = (true, false);
+                (service.is_up, service.is_draining) = (true, self.is_ending);
+                if self.is_ending {
+                    return self.send(ToLeader::ServiceDraining { group }, out);
+                }
                 let n_workers = u32::try_from(n_workers).unwrap_or(u32::MAX);
                 self.send(ToLeader::ServiceUp { group, n_workers }, out);
             }
             Input::ServiceDraining { group } => {
                 self.groups.entry(group).or_default().is_draining = true;
                 self.send(ToLeader::ServiceDraining { group }, out);
+            }
+            Input::Drain => {
+                self.is_ending = true;
+                self.groups.values_mut().for_each(|service| service.is_draining = true);
+                for (&group, _) in self.groups.iter().filter(|(_, service)| service.is_up) {
+                    self.send(ToLeader::ServiceDraining { group }, out);
+                }
             }
             Input::WorkerUp { group, worker } => {
                 self.worker_down(group, worker, out);

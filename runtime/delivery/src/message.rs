@@ -107,8 +107,8 @@ pub enum ToMember {
         batch: BatchId,
         /// At least one event.
         deliveries: Vec<Delivery>,
-        /// Which of them were dead letters before: a bit for each place in the batch.
-        redriven: u64,
+        /// Which of them were dead letters before, by their places, and by which redrive they came.
+        redriven: Vec<(u32, u64)>,
     },
     /// Outcomes are in the log, or can never count: the member need not keep them any longer.
     Confirmed {
@@ -199,8 +199,8 @@ pub struct KeptEvent {
     pub lane_epoch: LaneEpoch,
     /// As it was delivered.
     pub attempt: u32,
-    /// It was a dead letter before.
-    pub is_redriven: bool,
+    /// It was a dead letter before, and came by this redrive.
+    pub redrive: Option<u64>,
     /// What became of it; nothing while it is held.
     pub verdict: Option<Verdict>,
 }

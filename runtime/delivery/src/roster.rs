@@ -74,17 +74,19 @@ pub struct Roster {
     pace: u32,
     is_leading: bool,
     groups: BTreeMap<GroupId, Vec<(NodeId, Incarnation)>>,
-    members: BTreeMap<NodeId, Heard>,
+    /// Each start of a node for itself: a later one that pings is no word of an earlier one, which may
+    /// still be listed where the later one serves nothing.
+    members: BTreeMap<(NodeId, Incarnation), Heard>,
     looked_at: Duration,
 }
 
-/// One node of which some process is a member.
+/// A process that is a member of some group.
 #[derive(Clone, Debug)]
 struct Heard {
     at: Duration,
     /// What it is being taken out of, asked for last at `asked_at`. Its pings are not answered until
     /// all of that is applied: it must not start what another member may have by then.
-    leaving: BTreeSet<(GroupId, Incarnation)>,
+    leaving: BTreeSet<GroupId>,
     asked_at: Duration,
 }
 
@@ -126,7 +128,7 @@ impl Roster {
                 }
             }
             Input::Pinged { member, session, sent, is_sure } if self.is_leading => {
-                let heard = self.members.get_mut(&member);
+                let heard = self.members.get_mut(&(member, session.incarnation));
                 if let Some(heard) = heard {
                     heard.at = now;
                     if !heard.leaving.is_empty() {
@@ -156,17 +158,14 @@ impl Roster {
     /// A group has these members now.
     fn list(&mut self, group: GroupId, members: &[(NodeId, Incarnation)], now: Duration) {
         self.groups.insert(group, members.to_vec());
-        for (&node, heard) in &mut self.members {
-            heard
-                .leaving
-                .retain(|&(of, incarnation)| of != group || members.contains(&(node, incarnation)));
+        for (member, heard) in &mut self.members {
+            heard.leaving.retain(|&of| of != group || members.contains(member));
         }
-        let listed = self.groups.values().flatten();
-        let listed: BTreeMap<NodeId, Incarnation> = listed.copied().collect();
-        self.members.retain(|node, _| listed.contains_key(node));
-        for &node in listed.keys() {
+        let listed: BTreeSet<_> = self.groups.values().flatten().copied().collect();
+        self.members.retain(|member, _| listed.contains(member));
+        for member in listed {
             let leaving = BTreeSet::new();
-            self.members.entry(node).or_insert(Heard { at: now, leaving, asked_at: now });
+            self.members.entry(member).or_insert(Heard { at: now, leaving, asked_at: now });
         }
     }
 
@@ -176,7 +175,7 @@ impl Roster {
             self.looked_at = now;
         }
         let silent_max = MEMBER_SILENT_MAX * self.pace;
-        for (&node, heard) in &mut self.members {
+        for (&(node, incarnation), heard) in &mut self.members {
             if is_late {
                 heard.at = now;
             }
@@ -186,9 +185,8 @@ impl Roster {
             }
             heard.asked_at = now;
             for (&group, members) in &self.groups {
-                let is_it = |(member, _): &&(NodeId, Incarnation)| *member == node;
-                if let Some(&(node, incarnation)) = members.iter().find(is_it) {
-                    heard.leaving.insert((group, incarnation));
+                if members.contains(&(node, incarnation)) {
+                    heard.leaving.insert(group);
                     out.push(Output::Propose(Command::Leave { group, node, incarnation }));
                 }
             }
@@ -231,7 +229,12 @@ mod tests {
         }
 
         fn ping(&mut self, member: NodeId, is_sure: bool) -> bool {
-            let (session, sent) = (SessionId::default(), self.now);
+            self.ping_of(member, 1, is_sure)
+        }
+
+        fn ping_of(&mut self, member: NodeId, incarnation: u64, is_sure: bool) -> bool {
+            let session = SessionId { incarnation: Incarnation::new(incarnation), number: 1 };
+            let sent = self.now;
             !self.step(Input::Pinged { member, session, sent, is_sure }).is_empty()
         }
 
@@ -267,6 +270,19 @@ mod tests {
         played.step(Input::Effects(&moved(&[ANN, BEN])));
         assert!(played.ping(BEN, true));
         assert_eq!(played.pass(900, ANN, true), []);
+    }
+
+    /// A later start of a node that no longer serves the group must not keep the earlier one on its
+    /// list, or the lanes of that one stand still for as long as the later one lives.
+    #[test]
+    fn later_start_speaks_for_itself_only() {
+        let mut played = Played::new();
+        for _ in 0..9 {
+            assert_eq!(played.pass(100, ANN, true), []);
+            assert!(played.ping_of(BEN, 2, true));
+        }
+        assert_eq!(played.pass(100, ANN, true), [leave(BEN)]);
+        assert!(played.ping_of(BEN, 2, true), "what it holds has nothing to do with it");
     }
 
     /// Only a leader that is sure may prolong a lease, but whoever pings lives.

@@ -10,7 +10,7 @@
 //! Its clock is cluster time, so that back-offs in the log and its own agree. Newest events come
 //! from the log's memory at once; older ones are read on the blocking pool.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use tidings_replica::Proposal;
 use tidings_types::effect::Effect;
 use tidings_types::id::{GroupId, NodeId, TopicId, WorkerId};
 use tidings_types::limits::GROUP_HELD_EVENTS_MAX;
-use tidings_types::offset::Offset;
+use tidings_types::offset::{Offset, Term};
 use tidings_types::seam::Clock;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::call::answer;
 use crate::cluster_time::ClusterTime;
-use crate::groups::GroupNames;
+use crate::groups::{Cause, GroupNames};
 use crate::guard::whole;
 use crate::mail::{ToDispatcher, ToReplica};
 use crate::metrics::{Metrics, OfGroup, OfOutcome};
@@ -56,12 +56,12 @@ pub(crate) struct Dispatcher {
 
 pub(crate) struct State {
     core: Core,
+    /// The leadership in which the core is.
+    term: Term,
     outputs: Vec<Output>,
     member: Member,
     member_outputs: Vec<member::Output>,
     seats: BTreeMap<(GroupId, WorkerId), Arc<Seat>>,
-    /// Groups that this process has ever served.
-    served: BTreeSet<GroupId>,
     timer: Timer,
     drain_ports: Vec<RpcReplyPort<()>>,
 }
@@ -78,11 +78,11 @@ impl Actor for Dispatcher {
     ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             core,
+            term: Term::default(),
             outputs: Vec::new(),
             member,
             member_outputs: Vec::new(),
             seats: BTreeMap::new(),
-            served: BTreeSet::new(),
             timer: Timer::default(),
             drain_ports: Vec::new(),
         })
@@ -108,15 +108,18 @@ impl Actor for Dispatcher {
 impl Dispatcher {
     fn take(&self, myself: &ActorRef<ToDispatcher>, msg: ToDispatcher, state: &mut State) {
         match msg {
-            ToDispatcher::RoleChanged { groups: Some(groups) } => {
+            ToDispatcher::RoleChanged { leads: Some((term, groups)) } => {
+                state.term = term;
                 groups.iter().for_each(|group| self.names.insert(group.group, &group.name));
                 self.step(state, Input::Lead(groups));
                 // The member is not on the line yet, so what the core asks of it may go astray.
                 self.carry_out(myself, state);
                 self.step_member(state, member::Input::LinkUp);
             }
-            ToDispatcher::RoleChanged { groups: None } => {
+            ToDispatcher::RoleChanged { leads: None } => {
                 self.step(state, Input::Follow);
+                // Whoever leads next knows why groups are paused.
+                self.names.forget_pauses();
                 self.step_member(state, member::Input::LinkDown);
             }
             ToDispatcher::Effects(effects) => {
@@ -124,7 +127,6 @@ impl Dispatcher {
                 self.step(state, Input::Effects(&effects));
             }
             ToDispatcher::ServiceUp { group, n_workers } => {
-                state.served.insert(group);
                 self.step_member(state, member::Input::ServiceUp { group, n_workers });
             }
             ToDispatcher::WorkerUp { group, worker, seat } => {
@@ -140,15 +142,13 @@ impl Dispatcher {
             ToDispatcher::Report { group, worker, report } => {
                 self.step_member(state, member::Input::Report { group, worker, report });
             }
-            ToDispatcher::ReadDone { group, topic, result } => {
-                self.step(state, Input::ReadDone { group, topic, result });
+            ToDispatcher::ReadDone { group, topic, from, result } => {
+                self.step(state, Input::ReadDone { group, topic, from, result });
             }
             ToDispatcher::Taken { token } => self.step(state, Input::Taken { token }),
             ToDispatcher::Lost { token } => self.step(state, Input::Lost { token }),
             ToDispatcher::Drain(port) => {
-                for group in state.served.clone() {
-                    self.step_member(state, member::Input::ServiceDraining { group });
-                }
+                self.step_member(state, member::Input::Drain);
                 state.drain_ports.push(port);
             }
             ToDispatcher::Wake => {
@@ -198,7 +198,8 @@ impl Dispatcher {
             }
         }
         if !proposals.is_empty() {
-            self.wires.to_replica(ToReplica::Propose(proposals));
+            // It may have begun to lead anew, and that leadership is told what this one was.
+            self.wires.to_replica(ToReplica::ProposeIn { term: state.term, proposals });
         }
     }
 
@@ -237,13 +238,13 @@ impl Dispatcher {
             TailRead::Miss => None,
         };
         if let Some(result) = result {
-            return self.step(state, Input::ReadDone { group, topic, result });
+            return self.step(state, Input::ReadDone { group, topic, from, result });
         }
         let (reader, myself) = (self.reader.clone(), myself.clone());
         self.core.spawn_blocking(move || {
             let result = read_disk(&reader, &read);
             // It fails if the actor has ended: then nobody waits for what was read.
-            let _ = myself.cast(ToDispatcher::ReadDone { group, topic, result });
+            let _ = myself.cast(ToDispatcher::ReadDone { group, topic, from, result });
         });
     }
 
@@ -269,11 +270,11 @@ impl Dispatcher {
             }
             Story::Paused { group, why } => {
                 warn!(group = self.names.of(*group), ?why, "delivery to the group pauses");
-                self.names.set_paused(*group, Some(pause_text(why)));
+                self.names.paused_for(*group, cause(why), pause_text(why));
             }
             Story::Resumed { group, why } => {
                 info!(group = self.names.of(*group), ?why, "delivery to the group goes on");
-                self.names.set_paused(*group, None);
+                self.names.goes_on(*group, cause(why));
             }
         }
     }
@@ -330,6 +331,15 @@ fn in_words(verdict: &Verdict) -> Option<(&'static str, Option<&str>)> {
 }
 
 /// Why a group pauses, and what to do about it.
+const fn cause(why: &Pause) -> Cause {
+    match why {
+        Pause::DeadLettersFull => Cause::DeadLettersFull,
+        Pause::TooManyHeld => Cause::TooManyHeld,
+        Pause::ReadFailed { topic, .. } => Cause::ReadFailed(*topic),
+        Pause::BreakerOpen { .. } => Cause::BreakerOpen,
+    }
+}
+
 fn pause_text(why: &Pause) -> String {
     match why {
         Pause::TooManyHeld => {

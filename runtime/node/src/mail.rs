@@ -16,7 +16,7 @@ use tidings_types::effect::{Answer, Effect, GroupSnapshot, Published, Refused};
 use tidings_types::id::{GroupId, Token, TopicId, WorkerId};
 use tidings_types::layout::command::Command;
 use tidings_types::name::TopicName;
-use tidings_types::offset::LogIndex;
+use tidings_types::offset::{LogIndex, Offset, Term};
 
 use crate::error::CommandError;
 use crate::seat::Seat;
@@ -65,6 +65,10 @@ pub(crate) enum ToReplica {
     /// All is wired: what opening the core brought forth goes out.
     Begin,
     Propose(Vec<Proposal>),
+    ProposeIn {
+        term: Term,
+        proposals: Vec<Proposal>,
+    },
     Persisted(Persisted),
     Tick,
     Wake,
@@ -82,6 +86,7 @@ impl fmt::Debug for ToReplica {
         let name = match self {
             Self::Begin => "Begin",
             Self::Propose(_) => "Propose",
+            Self::ProposeIn { .. } => "ProposeIn",
             Self::Persisted(_) => "Persisted",
             Self::Tick => "Tick",
             Self::Wake => "Wake",
@@ -95,9 +100,9 @@ impl fmt::Debug for ToReplica {
 
 /// To the dispatcher.
 pub(crate) enum ToDispatcher {
-    /// All groups when this node leads, nothing when it no longer does.
+    /// Which leadership this node has and all groups, or nothing when it no longer leads.
     RoleChanged {
-        groups: Option<Vec<GroupSnapshot>>,
+        leads: Option<(Term, Vec<GroupSnapshot>)>,
     },
     Effects(Vec<Effect>),
     ServiceUp {
@@ -124,6 +129,7 @@ pub(crate) enum ToDispatcher {
     ReadDone {
         group: GroupId,
         topic: TopicId,
+        from: Offset,
         result: ReadResult,
     },
     Taken {

@@ -95,6 +95,7 @@ impl Actor for Replica {
                 return Ok(());
             }
             ToReplica::Propose(proposals) => Input::Propose(proposals),
+            ToReplica::ProposeIn { term, proposals } => Input::ProposeIn { term, proposals },
             ToReplica::Persisted(persisted) => {
                 self.count_persisted(&persisted, state);
                 Input::Persisted(persisted)
@@ -152,15 +153,15 @@ impl Replica {
                     Some(token) => self.wires.to_dispatcher(ToDispatcher::Lost { token }),
                     None => self.wires.to_pubsub(ToPubSub::Unknown { token }),
                 },
-                Output::RoleChanged { is_leader, groups, topics } => {
+                Output::RoleChanged { is_leader, term, groups, topics } => {
                     info!(is_leader, "the replica's role changed");
                     self.metrics.is_leader.set(i64::from(is_leader));
                     self.metrics.elections.inc_by(u64::from(is_leader));
                     let published = Vec::new();
                     self.wires.to_pubsub(ToPubSub::Applied { published, topics });
                     self.wires.to_pubsub(ToPubSub::RoleChanged { is_leader });
-                    let groups = is_leader.then_some(groups);
-                    self.wires.to_dispatcher(ToDispatcher::RoleChanged { groups });
+                    let leads = is_leader.then_some((term, groups));
+                    self.wires.to_dispatcher(ToDispatcher::RoleChanged { leads });
                 }
                 Output::Checkpoint { index, term, membership, state, local, keep } => {
                     let checkpoint = Pending { index, term, membership, state, local, keep };

@@ -43,6 +43,14 @@ pub enum Input {
     },
     /// Sections for the log, in this order.
     Propose(Vec<Proposal>),
+    /// The same, but only in the leadership that [`Output::RoleChanged`] named: what was decided by
+    /// what one leadership knew is refused in the next one, which may know better.
+    ProposeIn {
+        /// The leadership.
+        term: Term,
+        /// The sections.
+        proposals: Vec<Proposal>,
+    },
     /// Nodes come or go. One change at a time.
     Change {
         /// Returns in [`Output::Answered`], [`Output::Refused`] or [`Output::Unknown`].
@@ -163,6 +171,8 @@ pub enum Output {
     RoleChanged {
         /// It leads from here on, and everything committed before is applied.
         is_leader: bool,
+        /// Which leadership begins or ends.
+        term: Term,
         /// All groups, when leading.
         groups: Vec<GroupSnapshot>,
         /// All topics, when leading.

@@ -113,7 +113,10 @@ impl Replica {
                     return self.halt(damage, out);
                 }
             }
-            Input::Propose(proposals) => {
+            Input::ProposeIn { term, proposals } if self.elected != Some(term) => {
+                refuse(proposals, out);
+            }
+            Input::Propose(proposals) | Input::ProposeIn { proposals, .. } => {
                 for proposal in proposals {
                     self.propose(proposal, now, out);
                 }
@@ -352,13 +355,19 @@ impl Replica {
     fn refuse(&self, input: Input, out: &mut Vec<Output>) {
         let reason = ProposeRefused::NotLeader;
         match input {
-            Input::Propose(proposals) => out.extend(
-                proposals.into_iter().map(|it| Output::Refused { token: it.token, reason }),
-            ),
+            Input::Propose(proposals) | Input::ProposeIn { proposals, .. } => {
+                refuse(proposals, out);
+            }
             Input::Change { token, .. } => out.push(Output::Refused { token, reason }),
             _ => {}
         }
     }
+}
+
+/// This replica does not lead, or no longer in the leadership that was meant.
+fn refuse(proposals: Vec<Proposal>, out: &mut Vec<Output>) {
+    let reason = ProposeRefused::NotLeader;
+    out.extend(proposals.into_iter().map(|it| Output::Refused { token: it.token, reason }));
 }
 
 mod changes;

@@ -66,6 +66,7 @@ impl Redriving {
         Redriven {
             topic,
             offset,
+            number: self.order,
             attempts: self.attempts,
             retry_at_ms: self.retry_at_ms,
             records: self.records.clone(),

@@ -56,6 +56,7 @@ struct Group {
     failed: BTreeMap<Place, (u32, u64, String)>,
     dead: BTreeMap<Place, DeadLetterView>,
     redriven: Vec<Redriven>,
+    n_ever_redriven: u64,
     /// All that ever were.
     removals: Vec<(NodeId, Incarnation)>,
     members: BTreeMap<NodeId, Incarnation>,
@@ -316,7 +317,10 @@ impl Model {
                 for (topic, offset) in letters {
                     if let Some(letter) = found.dead.remove(&(topic, offset.get())) {
                         let (attempts, retry_at_ms, records) = (0, 0, letter.records);
-                        let letter = Redriven { topic, offset, attempts, retry_at_ms, records };
+                        let number = found.n_ever_redriven;
+                        found.n_ever_redriven += 1;
+                        let letter =
+                            Redriven { topic, offset, number, attempts, retry_at_ms, records };
                         found.redriven.push(letter.clone());
                         effects.push(Effect::Redriven { group, letter });
                     }
@@ -446,6 +450,7 @@ impl Model {
                 failed: BTreeMap::new(),
                 dead: BTreeMap::new(),
                 redriven: Vec::new(),
+                n_ever_redriven: 0,
                 removals: Vec::new(),
                 members: BTreeMap::new(),
                 lanes: vec![(None, 0); 256],

@@ -216,6 +216,8 @@ pub struct Redriven {
     pub topic: TopicId,
     /// The event's offset.
     pub offset: Offset,
+    /// Which redrive of the group this was: an event may die and be redriven again.
+    pub number: u64,
     /// Attempts since it was redriven.
     pub attempts: u32,
     /// No attempt begins before, in cluster time.

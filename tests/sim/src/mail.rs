@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use tidings_replica::Proposal;
+use tidings_types::offset::Term;
 
 use crate::chance::Chance;
 use crate::serving::{Place, ToDispatcher};
@@ -16,6 +17,8 @@ use crate::serving::{Place, ToDispatcher};
 pub(crate) enum Mail {
     Publisher(tidings_delivery::publisher::Input),
     Propose(Vec<Proposal>),
+    /// For the replica in this leadership.
+    ProposeIn(Term, Vec<Proposal>),
     Member(tidings_delivery::member::Input),
     /// For the member: a worker begins, in this life.
     WorkerUp(Place, u64),
@@ -26,7 +29,7 @@ impl Mail {
     const fn to(&self) -> usize {
         match self {
             Self::Publisher(_) => 0,
-            Self::Propose(_) => 1,
+            Self::Propose(_) | Self::ProposeIn(..) => 1,
             Self::Member(_) | Self::WorkerUp(..) => 2,
             Self::Dispatcher(_) => 3,
         }
@@ -35,8 +38,10 @@ impl Mail {
 
 /// One of so many messages is followed by a sleep.
 const SLEEPS: u64 = 300;
-/// The longest sleep.
+/// The longest sleep but for one of so many, which may last for longer than an election.
 const SLEEP_US_MAX: u64 = 5_000;
+const LONG_SLEEPS: u64 = 50;
+const LONG_SLEEP_US_MAX: u64 = 3_000_000;
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -71,7 +76,10 @@ impl Boxes {
         let to = (0..boxes.len()).filter(is_open).nth(pick)?;
         let mail = boxes.get_mut(to)?.pop_front()?;
         self.n_waiting -= 1;
-        let sleep_us = (chance.below(SLEEPS) == 0).then(|| 1 + chance.below(SLEEP_US_MAX));
+        let sleep_us = (chance.below(SLEEPS) == 0).then(|| {
+            let is_long = chance.below(LONG_SLEEPS) == 0;
+            1 + chance.below(if is_long { LONG_SLEEP_US_MAX } else { SLEEP_US_MAX })
+        });
         if let (Some(sleep_us), Some(until)) = (sleep_us, asleep_until.get_mut(to)) {
             *until = now_us + sleep_us;
         }

@@ -10,7 +10,7 @@ use tidings_delivery::roster::Roster;
 use tidings_delivery::session::{Session, Verdict};
 use tidings_types::effect::{Effect, GroupSnapshot};
 use tidings_types::id::{GroupId, Incarnation, NodeId, Token, TopicId, WorkerId};
-use tidings_types::offset::Offset;
+use tidings_types::offset::{Offset, Term};
 
 /// Bit of the tokens of a dispatcher's proposals; that of publishers' is above it.
 const DISPATCHER_BIT: u64 = 1 << 62;
@@ -117,6 +117,8 @@ pub(crate) struct Reach {
 
 /// What hands events out, beside a replica.
 pub(crate) struct Dispatching {
+    /// The leadership in which these are.
+    pub(crate) term: Term,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) roster: Roster,
     pub(crate) members: BTreeMap<NodeId, Reach>,
@@ -129,6 +131,7 @@ pub(crate) struct Dispatching {
 impl Dispatching {
     pub(crate) fn new() -> Self {
         Self {
+            term: Term::default(),
             dispatcher: Dispatcher::new(Token::new(1)),
             roster: Roster::new(1),
             members: BTreeMap::new(),
@@ -144,12 +147,12 @@ pub(crate) const HANDLER_TIME: Duration = Duration::from_millis(1_500);
 /// What the dispatcher is told, as mail.
 #[derive(Debug)]
 pub(crate) enum ToDispatcher {
-    Lead(Vec<GroupSnapshot>),
+    Lead(Term, Vec<GroupSnapshot>),
     Follow,
     Effects(Vec<Effect>),
     Heard { member: NodeId, session: SessionId, message: ToLeader },
     Gone { member: NodeId, session: SessionId },
-    Read { group: GroupId, topic: TopicId, result: ReadResult },
+    Read { group: GroupId, topic: TopicId, from: Offset, result: ReadResult },
     Taken { token: Token },
     Lost { token: Token },
     Wake,

@@ -278,6 +278,7 @@ impl World {
             match mail {
                 Mail::Publisher(input) => self.step_publisher(at, input),
                 Mail::Propose(proposals) => self.propose(at, proposals),
+                Mail::ProposeIn(term, proposals) => self.propose_in(at, term, proposals),
                 Mail::Member(input) => self.step_member(at, input),
                 Mail::WorkerUp(place, life) => self.announce(at, place, life),
                 Mail::Dispatcher(told) => self.step_dispatcher(at, told),

@@ -18,8 +18,6 @@ use tidings_types::limits::{
     BREAKER_EVENTS_MIN, BREAKER_PERCENT, BREAKER_PROBE_MAX, BREAKER_PROBE_MIN, BREAKER_WINDOW,
 };
 
-use crate::dispatcher::tracked::TrackId;
-
 const BUCKETS: usize = 12;
 const BUCKET_MS: u64 = BREAKER_WINDOW.as_millis() as u64 / BUCKETS as u64;
 /// A probe that has not ended by then is waited for no longer: it may have gone with its lane.
@@ -55,8 +53,8 @@ struct Open {
     why: Why,
     probe_at_ms: u64,
     pause_ms: u64,
-    /// The event that probes, and since when.
-    probe: Option<(TrackId, u64)>,
+    /// The hand-out that probes, and since when.
+    probe: Option<(u64, u64)>,
 }
 
 /// So many of so many events failed.
@@ -81,16 +79,16 @@ impl Breaker {
     }
 
     /// An event was handed out: while it is open, the probe.
-    pub(super) const fn handed_out(&mut self, id: TrackId, now_ms: u64) {
+    pub(super) const fn handed_out(&mut self, handed_as: u64, now_ms: u64) {
         if let Some(open) = &mut self.open {
-            open.probe = Some((id, now_ms));
+            open.probe = Some((handed_as, now_ms));
         }
     }
 
-    /// An attempt on an event ended, its first one or not.
-    pub(super) fn ended(&mut self, id: TrackId, is_first: bool, attempt: Attempt, now_ms: u64) {
+    /// A hand-out of an event ended, that of its first attempt or not.
+    pub(super) fn ended(&mut self, handed_as: u64, is_first: bool, attempt: Attempt, now_ms: u64) {
         match &mut self.open {
-            Some(open) if open.probe.is_some_and(|(probe, _)| probe == id) => {
+            Some(open) if open.probe.is_some_and(|(probe, _)| probe == handed_as) => {
                 open.probe = None;
                 match attempt {
                     Attempt::Succeeded => *self = Self { is_told: self.is_told, ..Self::default() },
@@ -158,12 +156,10 @@ impl Open {
 mod tests {
     use super::*;
 
-    fn id() -> TrackId {
-        TrackId::default()
-    }
+    const ID: u64 = 7;
 
     fn fail(breaker: &mut Breaker, n_events: u32, now_ms: u64) {
-        (0..n_events).for_each(|_| breaker.ended(id(), true, Attempt::Failed, now_ms));
+        (0..n_events).for_each(|_| breaker.ended(ID, true, Attempt::Failed, now_ms));
     }
 
     /// Some failing is what retries are for: it must stay closed, whatever the load; and it must open
@@ -173,13 +169,13 @@ mod tests {
         let mut breaker = Breaker::default();
         for n in 0..10_000_u64 {
             let attempt = if n % 5 < 2 { Attempt::Failed } else { Attempt::Succeeded };
-            breaker.ended(id(), true, attempt, n * 3);
+            breaker.ended(ID, true, attempt, n * 3);
         }
         assert_eq!((breaker.room(30_000), breaker.news()), (usize::MAX, None));
 
         let mut breaker = Breaker::default();
         fail(&mut breaker, BREAKER_EVENTS_MIN - 1, 0);
-        (0..999).for_each(|_| breaker.ended(id(), false, Attempt::Failed, 0));
+        (0..999).for_each(|_| breaker.ended(ID, false, Attempt::Failed, 0));
         assert_eq!(breaker.room(0), usize::MAX, "they are few");
         fail(&mut breaker, 1, 0);
         let why = Why { n_failed: BREAKER_EVENTS_MIN, n_events: BREAKER_EVENTS_MIN };
@@ -202,7 +198,7 @@ mod tests {
     fn probes_one_at_a_time_and_closes_with_the_first_success() {
         let mut breaker = Breaker::default();
         fail(&mut breaker, BREAKER_EVENTS_MIN, 0);
-        breaker.ended(id(), true, Attempt::Succeeded, 10);
+        breaker.ended(ID, true, Attempt::Succeeded, 10);
         let mut now_ms = 0;
         for pause_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             assert_eq!(breaker.next_ms(), Some(now_ms + pause_ms));
@@ -211,22 +207,22 @@ mod tests {
                 (0, 1)
             );
             now_ms += pause_ms;
-            breaker.handed_out(id(), now_ms);
+            breaker.handed_out(ID, now_ms);
             assert_eq!(breaker.room(now_ms), 0, "one at a time");
-            breaker.ended(id(), false, Attempt::Failed, now_ms);
+            breaker.ended(ID, false, Attempt::Failed, now_ms);
         }
         now_ms += 30_000;
-        breaker.handed_out(id(), now_ms);
-        breaker.ended(id(), false, Attempt::Unstarted, now_ms);
+        breaker.handed_out(ID, now_ms);
+        breaker.ended(ID, false, Attempt::Unstarted, now_ms);
         assert_eq!(breaker.room(now_ms), 1, "it proved nothing");
-        breaker.handed_out(id(), now_ms);
+        breaker.handed_out(ID, now_ms);
         assert_eq!(
             breaker.room(now_ms + PROBE_LOST_MS),
             1,
             "a probe that is lost is not waited for"
         );
         breaker.news();
-        breaker.ended(id(), false, Attempt::Succeeded, now_ms);
+        breaker.ended(ID, false, Attempt::Succeeded, now_ms);
         assert_eq!((breaker.news(), breaker.room(now_ms)), (Some(Ok(())), usize::MAX));
         fail(&mut breaker, BREAKER_EVENTS_MIN - 1, now_ms);
         assert_eq!(breaker.room(now_ms), usize::MAX);

@@ -13,6 +13,7 @@ use tidings_types::layout::records::Records;
 use tidings_types::limits::{
     DELIVERY_BYTES_MAX, GROUP_HELD_EVENTS_MAX, GROUP_WAITING_EVENTS_MAX, READ_STEP_BYTES,
 };
+use tidings_types::offset::Offset;
 
 use crate::dispatcher::group::Group;
 use crate::dispatcher::handed::InBatch;
@@ -140,7 +141,7 @@ impl Group {
             mailbox_idx,
             attempts,
             retry_at_ms,
-            is_redriven: false,
+            redrive: None,
         };
         let id = self.arrive(arrival);
         self.mailbox_mut(mailbox_idx).window.insert(offset, id);
@@ -165,9 +166,14 @@ impl Group {
     }
 
     /// The answer to a read.
-    pub(super) fn end_read(&mut self, topic: TopicId, result: ReadResult, step: &mut Step<'_>) {
+    pub(super) fn end_read(
+        &mut self,
+        (topic, from): (TopicId, Offset),
+        result: ReadResult,
+        step: &mut Step<'_>,
+    ) {
         let Some(&idx) = self.mailbox_idxs.get(&topic) else { return };
-        if !self.mailbox_mut(idx).is_reading() {
+        if !self.mailbox_mut(idx).is_reading_from(from) {
             return;
         }
         self.reading.n_reads_out -= 1;
@@ -266,7 +272,7 @@ impl Group {
         let idx = self.table.handed.next_idx();
         let mut deliveries = Vec::with_capacity(room.min(self.table.n_waiting().max(1)));
         let mut ids = Vec::with_capacity(deliveries.capacity());
-        let mut redriven = 0;
+        let mut redriven = Vec::new();
         let mut n_bytes = 0;
         let mut is_full = false;
         while !is_full && ids.len() < room {
@@ -286,7 +292,7 @@ impl Group {
                 tracked.lane_epoch = lane_epoch;
                 let place = ids.len() as u32;
                 tracked.in_batch = Some(InBatch::new(idx, place));
-                redriven |= u64::from(tracked.is_redriven) << place;
+                redriven.extend(tracked.redrive.map(|number| (place, number)));
                 deliveries.push(delivery(tracked, &self.mailboxes));
                 ids.push(Some(front.id));
             }
@@ -298,7 +304,8 @@ impl Group {
         }
         let n_delivered = ids.len();
         if let Some(&Some(first)) = ids.first() {
-            self.breaker.handed_out(first, step.now_ms);
+            let handed_as = self.table.get(first).handed_as;
+            self.breaker.handed_out(handed_as, step.now_ms);
             let batch = step.batches.next();
             if is_planted(Bug::CursorBeforeEffect) {
                 ids.iter().flatten().for_each(|&id| self.ack_early(id));

@@ -790,7 +790,7 @@ impl World {
         } else {
             ReadResult::Blocks(blocks)
         };
-        self.step(Input::ReadDone { group, topic, result });
+        self.step(Input::ReadDone { group, topic, from, result });
     }
 
     /// Ends the leadership. What is proposed is applied before the next one, or behind its back, or

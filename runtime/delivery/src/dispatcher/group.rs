@@ -264,7 +264,7 @@ impl Group {
 
     /// A dead letter goes back into delivery.
     pub(super) fn redrive(&mut self, redriven: &Redriven) {
-        let &Redriven { topic, offset, attempts, retry_at_ms, .. } = redriven;
+        let &Redriven { topic, offset, number, attempts, retry_at_ms, .. } = redriven;
         let records = Records::parse(redriven.records.clone());
         let event = records.ok().and_then(|records| records.events().next());
         let (Some(Ok(event)), Some(&mailbox_idx)) = (event, self.mailbox_idxs.get(&topic)) else {
@@ -280,7 +280,7 @@ impl Group {
             mailbox_idx,
             attempts,
             retry_at_ms,
-            is_redriven: true,
+            redrive: Some(number),
         };
         let id = self.arrive(arrival);
         self.redriven.insert((topic, offset), id);
@@ -289,7 +289,7 @@ impl Group {
     /// A new event waits in its lane.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
         let lane = Lane::of(arrival.key_hash);
-        let is_redriven = arrival.is_redriven;
+        let is_redriven = arrival.redrive.is_some();
         let id = self.table.arrive(arrival);
         self.queues.push(lane, id, is_redriven);
         self.lanes.want(lane);

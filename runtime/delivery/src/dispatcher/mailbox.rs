@@ -154,6 +154,11 @@ impl Mailbox {
         self.reading.is_some()
     }
 
+    /// This read is out.
+    pub(super) fn is_reading_from(&self, from: Offset) -> bool {
+        self.reading == Some(from)
+    }
+
     /// What is settled need not be read, and the log may have let it go.
     pub(super) fn skip_settled(&mut self) {
         if self.has_fetched() || self.is_reading() {

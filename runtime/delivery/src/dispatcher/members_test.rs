@@ -155,6 +155,44 @@ fn f38_panic_with_many_queued_loses_nothing_else() {
     assert!(world.n_failures_told() <= 1, "only what ran is charged");
 }
 
+/// A redriven event that died again and was redriven once more must run, even if a member still tells
+/// what became of the first redrive, because nobody confirmed it.
+#[test]
+fn kept_outcome_is_of_one_redrive() {
+    let mut world = World::with_nodes(7, 1, 1);
+    world.fail_percent = 0;
+    world.deadly_percent = 100;
+    world.lead();
+    world.heal();
+    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+    let handled = |world: &mut World| {
+        world.carry_all();
+        for _ in 0..4 {
+            world.work_at(NODE, group, worker);
+        }
+        world.hear_at(NODE, group, worker);
+        while world.carry_up(NODE) {}
+        world.apply_proposals(usize::MAX);
+    };
+    let redrive = |world: &mut World| {
+        let letters = vec![(topic, Offset::ZERO)];
+        world.command(Command::Redrive { group, letters });
+    };
+    world.publish_keyed(topic, &["k"]);
+    handled(&mut world);
+    redrive(&mut world);
+    handled(&mut world);
+    assert_eq!(world.state.standing(group, topic, Offset::ZERO), Standing::Dead);
+    // The confirmation goes with the link.
+    world.break_link(NODE);
+    redrive(&mut world);
+    world.link(NODE);
+    handled(&mut world);
+    let runs = world.handed.iter().filter(|seen| (seen.0, seen.1) == (group, topic));
+    assert_eq!(runs.count(), 3, "it runs once more");
+    world.finish();
+}
+
 struct Liar {
     world: World,
     n_sessions: u64,
@@ -197,7 +235,7 @@ fn kept(group: GroupId, topic: TopicId, offset: u64, batch: u64) -> KeptBatch {
         key_hash: key_hash(b"k", ""),
         lane_epoch: LaneEpoch::new(1),
         attempt: 1,
-        is_redriven: false,
+        redrive: None,
         verdict: None,
     };
     let (worker, batch) = (WorkerId::new(0), BatchId::new(batch));
@@ -326,7 +364,7 @@ fn random_words_are_no_panic() {
                 batch.worker = worker;
                 batch.events[0].key_hash ^= pick(2) << 56;
                 batch.events[0].attempt = 1 + pick(2) as u32;
-                batch.events[0].is_redriven = pick(8) == 0;
+                batch.events[0].redrive = (pick(8) == 0).then(|| pick(3));
                 if pick(2) == 0 {
                     batch.n_ended = 1;
                     batch.events[0].verdict = Some(verdict(pick(5)));

@@ -47,6 +47,8 @@ pub enum Input<'a> {
         group: GroupId,
         /// What.
         topic: TopicId,
+        /// From where; the answer to another question, perhaps of a former term, is passed over.
+        from: Offset,
         /// What was found.
         result: ReadResult,
     },

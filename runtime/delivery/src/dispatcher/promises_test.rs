@@ -3,9 +3,11 @@
 use tidings_types::id::{GroupId, NodeId, TopicId, WorkerId};
 use tidings_types::key::key_hash;
 use tidings_types::layout::command::Command;
+use tidings_types::offset::Offset;
 use tidings_types::seam::Rng;
 
 use crate::dispatcher::driver_test::{NODE, World};
+use crate::dispatcher::{Pause, Story};
 
 /// Says which seed to replay, if a test fails.
 struct Seed(u64);
@@ -253,6 +255,56 @@ fn answer_of_an_earlier_failure_leaves_a_later_one_alone() {
         [0, 0],
         "the second failure is not in the log"
     );
+    world.finish();
+}
+
+/// A probe that came back without a word must not be waited for: another one is handed out at once.
+/// We let the breaker open, and the worker vanish with the probe.
+#[test]
+fn probe_that_comes_back_unstarted_gives_way_to_another() {
+    let mut world = World::new(7, 1);
+    world.fail_percent = 0;
+    world.fails_at_once = true;
+    world.lead();
+    let (group, other, topic) = (world.groups[0], world.groups[1], world.topics[0]);
+    world.drain(other);
+    let worker = WorkerId::new(0);
+    world.publish(topic, 300, 300);
+    let is_open =
+        |story: &Story| matches!(story, Story::Paused { why: Pause::BreakerOpen { .. }, .. });
+    while !world.stories.iter().any(is_open) {
+        world.work_and_hear(group, worker);
+    }
+    let n_before = world.handed.len();
+    world.work_and_hear(group, worker);
+    assert_eq!(world.handed.len(), n_before, "open: nothing goes out");
+    world.now_ms += 1_000;
+    world.wake();
+    assert_eq!(world.handed.len(), n_before + 1, "the probe");
+    world.vanish(NODE, group, worker);
+    world.worker_up_if_down(NODE, group, worker);
+    assert_eq!(world.handed.len(), n_before + 2, "another probe");
+    world.finish();
+}
+
+/// The answer to what an earlier leader asked for is no answer to what this one asks for. A read is
+/// out, we lead anew, which begins further in front, and the late answer comes first.
+#[test]
+fn read_of_an_earlier_leader_is_passed_over() {
+    let mut world = World::new(7, 1);
+    let topic = world.topics[0];
+    (0..9).for_each(|_| world.publish(topic, 3, 9));
+    world.lead();
+    (0..2).for_each(|_| world.answer_read(false));
+    let is_behind = |read: &(GroupId, TopicId, Offset)| read.1 == topic && Offset::ZERO < read.2;
+    assert!(world.reads.iter().any(is_behind));
+    world.follow();
+    world.lead();
+    while !world.reads.is_empty() {
+        world.answer_read(false);
+    }
+    let failed = |story: &Story| matches!(story, Story::Paused { .. });
+    assert!(!world.stories.iter().any(failed), "{:?}", world.stories);
     world.finish();
 }
 

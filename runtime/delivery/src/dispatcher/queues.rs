@@ -309,7 +309,7 @@ impl LaneQueue {
                 self.due.pop_front();
                 continue;
             };
-            if which == Which::All || table.get(id).is_redriven {
+            if which == Which::All || table.get(id).is_redriven() {
                 return Some(Front { id, from: From::Due });
             }
             self.due.rotate_left(1);
@@ -321,7 +321,7 @@ impl LaneQueue {
     fn wait_again(&mut self, id: TrackId, table: &mut Table) {
         table.move_to(id, Stage::Waiting);
         let tracked = table.get(id);
-        if tracked.is_redriven {
+        if tracked.is_redriven() {
             let is_before = |&other: &TrackId| table.get(other).order < tracked.order;
             let idx = self.redriven.partition_point(is_before);
             self.redriven.insert(idx, id);

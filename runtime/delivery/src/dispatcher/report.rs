@@ -40,7 +40,7 @@ impl Group {
             self.table.handed.end(idx);
             for id in rest {
                 let from = Place { owner: crew, worker };
-                self.come_back(id, from, now_ms, |group| group.give_back(id, now_ms));
+                self.come_back(id, from, now_ms, |group| group.come_unstarted(id, now_ms));
             }
         }
     }
@@ -55,7 +55,7 @@ impl Group {
                 let Some(id) = id else { continue };
                 self.table.detach(id, InBatch::new(idx, place));
                 if batch.n_reported <= place as usize {
-                    self.come_back(id, from, now_ms, |group| group.give_back(id, now_ms));
+                    self.come_back(id, from, now_ms, |group| group.come_unstarted(id, now_ms));
                 }
             }
         }
@@ -136,11 +136,11 @@ impl Group {
     /// The lane of an event has one event less out, and goes on if it was the last.
     fn come_back(&mut self, id: TrackId, from: Place, now_ms: u64, then: impl FnOnce(&mut Self)) {
         let tracked = self.table.get(id);
-        let lane = tracked.lane();
-        let is_settled = tracked.is_settled;
+        let (lane, handed_as, is_settled) = (tracked.lane(), tracked.handed_as, tracked.is_settled);
         let is_free = self.lanes.give_back(lane, from);
         if is_settled {
             // Settled while it was out: whatever the worker says comes too late.
+            self.breaker.ended(handed_as, false, Attempt::Unstarted, now_ms);
             self.queues.unblock(id, &mut self.table, now_ms);
             self.table.forget(id);
         } else {
@@ -149,6 +149,13 @@ impl Group {
         if is_free {
             self.want(lane);
         }
+    }
+
+    /// The event comes back without a word of it.
+    fn come_unstarted(&mut self, id: TrackId, now_ms: u64) {
+        let handed_as = self.table.get(id).handed_as;
+        self.breaker.ended(handed_as, false, Attempt::Unstarted, now_ms);
+        self.give_back(id, now_ms);
     }
 
     /// The event waits again, as if it had never been handed out.
@@ -168,8 +175,9 @@ impl Group {
     /// Decides by the verdict on an event that is out, and is out nowhere else.
     pub(super) fn judge(&mut self, id: TrackId, outcome: &mut Outcome, now_ms: u64) {
         let is_ours = self.is_current(id);
-        let is_first = self.table.get(id).attempts == 0;
-        self.breaker.ended(id, is_first, attempt_of(&outcome.verdict), now_ms);
+        let tracked = self.table.get(id);
+        let (handed_as, is_first) = (tracked.handed_as, tracked.attempts == 0);
+        self.breaker.ended(handed_as, is_first, attempt_of(&outcome.verdict), now_ms);
         match &mut outcome.verdict {
             // The work is done, whoever owns the lane now.
             Verdict::Done | Verdict::Skipped { .. } => self.succeed(id, now_ms),

@@ -232,8 +232,10 @@ impl Group {
     }
 
     fn find_tracked(&self, event: &KeptEvent) -> Option<TrackId> {
-        if event.is_redriven {
-            return self.redriven.get(&(event.topic, event.offset)).copied();
+        if event.redrive.is_some() {
+            let id = self.redriven.get(&(event.topic, event.offset)).copied();
+            // It may have died since, and been redriven again.
+            return id.filter(|&id| self.table.get(id).redrive == event.redrive);
         }
         let idx = *self.mailbox_idxs.get(&event.topic)?;
         self.mailboxes.get(idx as usize)?.window.get(event.offset)
@@ -241,18 +243,19 @@ impl Group {
 
     /// An event that was not read yet is on its way, if it is open and this is its next attempt.
     fn arrive_unread(&mut self, event: &KeptEvent) -> Option<TrackId> {
-        let &KeptEvent { topic, offset, key_hash, attempt, is_redriven, .. } = event;
+        let &KeptEvent { topic, offset, key_hash, attempt, redrive, .. } = event;
         let mailbox_idx = *self.mailbox_idxs.get(&topic)?;
         let mailbox = self.mailbox_mut(mailbox_idx);
         let (attempts, retry_at_ms) = mailbox.failed_ahead(offset);
         // Redriven events are all known, and settled in their mailbox.
-        if is_redriven || mailbox.is_settled(offset) || attempts.saturating_add(1) != attempt {
+        if redrive.is_some() || mailbox.is_settled(offset) || attempts.saturating_add(1) != attempt
+        {
             return None;
         }
         mailbox.find_ahead(offset);
         let event = None;
         let arrival =
-            Arrival { event, key_hash, offset, mailbox_idx, attempts, retry_at_ms, is_redriven };
+            Arrival { event, key_hash, offset, mailbox_idx, attempts, retry_at_ms, redrive };
         let id = self.arrive(arrival);
         self.mailbox_mut(mailbox_idx).window.insert(offset, id);
         Some(id)

@@ -144,7 +144,7 @@ impl Group {
     pub(super) fn untrack(&mut self, id: TrackId) {
         let (topic, tracked) = (self.topic_of(id), self.table.get(id));
         let (offset, mailbox_idx) = (tracked.offset, tracked.mailbox_idx);
-        if tracked.is_redriven {
+        if tracked.is_redriven() {
             self.redriven.remove(&(topic, offset));
         } else {
             self.mailbox_mut(mailbox_idx).window.remove(offset, offset.next(), |_| ());

@@ -47,7 +47,8 @@ pub(super) struct Tracked {
     /// Counts up in the order of arrival: the order per key. Redriven events come before all others
     /// that wait.
     pub(super) order: u64,
-    pub(super) is_redriven: bool,
+    /// By which redrive of the group it came, if it was a dead letter before.
+    pub(super) redrive: Option<u64>,
     pub(super) offset: Offset,
     /// Which mailbox of the group.
     pub(super) mailbox_idx: u32,
@@ -72,6 +73,10 @@ impl Tracked {
         Lane::of(self.key_hash)
     }
 
+    pub(super) const fn is_redriven(&self) -> bool {
+        self.redrive.is_some()
+    }
+
     pub(super) const fn stage(&self) -> Stage {
         self.stage
     }
@@ -92,7 +97,7 @@ pub(super) struct Arrival {
     pub(super) mailbox_idx: u32,
     pub(super) attempts: u32,
     pub(super) retry_at_ms: u64,
-    pub(super) is_redriven: bool,
+    pub(super) redrive: Option<u64>,
 }
 
 /// Orders from here on are of events that are not redriven.
@@ -115,15 +120,16 @@ pub(super) struct Table {
 impl Table {
     /// A new event waits.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> TrackId {
-        let Arrival { event, key_hash, offset, mailbox_idx, attempts, retry_at_ms, is_redriven } =
+        let Arrival { event, key_hash, offset, mailbox_idx, attempts, retry_at_ms, redrive } =
             arrival;
+        let is_redriven = redrive.is_some();
         let first_order = if is_redriven { 0 } else { FIRST_ORDER };
         let tracked = Tracked {
             event,
             keeps_event: true,
             key_hash,
             order: first_order + self.n_arrived,
-            is_redriven,
+            redrive,
             offset,
             mailbox_idx,
             attempts,
@@ -163,7 +169,7 @@ impl Table {
         let row = self.rows.get_mut(id.0 as usize).expect("an id is of this table");
         let tracked = row.take().expect("an id is forgotten once");
         *self.count_mut(tracked.stage) -= 1;
-        let was_waiting = tracked.is_redriven && tracked.stage == Stage::Waiting;
+        let was_waiting = tracked.is_redriven() && tracked.stage == Stage::Waiting;
         self.n_redriven -= usize::from(was_waiting);
         self.free.push(id);
         if let Some(place) = tracked.in_batch {
@@ -199,7 +205,7 @@ impl Table {
         }
         let before = std::mem::replace(&mut tracked.stage, stage);
         let let_go = tracked.in_batch.take_if(|_| is_back);
-        if tracked.is_redriven {
+        if tracked.is_redriven() {
             self.n_redriven += usize::from(stage == Stage::Waiting);
             self.n_redriven -= usize::from(before == Stage::Waiting);
         }

@@ -11,6 +11,8 @@ use crate::session::{BatchId, Delivery, Report, Verdict};
 pub(super) struct Kept {
     pub(super) worker: WorkerId,
     events: Vec<Named>,
+    /// Places of events that were dead letters before, and by which redrive they came.
+    redriven: Vec<(u32, u64)>,
     /// Of events that have ended, by place; nothing where nobody asks for it.
     verdicts: Vec<Option<Verdict>>,
     n_verdicts: usize,
@@ -28,20 +30,23 @@ struct Named {
     key_hash: u64,
     lane_epoch: LaneEpoch,
     attempt: u32,
-    is_redriven: bool,
 }
 
 impl Kept {
-    pub(super) fn new(worker: WorkerId, deliveries: &[Delivery], redriven: u64) -> Self {
-        let named = |(place, delivery): (u32, &Delivery)| {
+    pub(super) fn new(
+        worker: WorkerId,
+        deliveries: &[Delivery],
+        redriven: Vec<(u32, u64)>,
+    ) -> Self {
+        let named = |delivery: &Delivery| {
             let &Delivery { topic, offset, lane_epoch, attempt, .. } = delivery;
             let key_hash = delivery.event.key_hash;
-            let is_redriven = redriven & (1 << place) != 0;
-            Named { topic, offset, key_hash, lane_epoch, attempt, is_redriven }
+            Named { topic, offset, key_hash, lane_epoch, attempt }
         };
         Self {
             worker,
-            events: (0..).zip(deliveries).map(named).collect(),
+            events: deliveries.iter().map(named).collect(),
+            redriven,
             verdicts: Vec::with_capacity(deliveries.len()),
             n_verdicts: 0,
             is_over: false,
@@ -103,6 +108,10 @@ impl Kept {
         let verdicts = verdicts.chain(std::iter::repeat(None));
         let named = (0..).zip(&self.events).zip(verdicts);
         let named = named.filter(|((place, _), verdict)| n_ended <= *place || verdict.is_some());
+        let redrive = |place: u32| {
+            let found = self.redriven.iter().find(|(of, _)| *of == place);
+            found.map(|&(_, number)| number)
+        };
         let event = |((place, event), verdict): ((usize, &Named), Option<&Verdict>)| KeptEvent {
             place: count(place),
             topic: event.topic,
@@ -110,7 +119,7 @@ impl Kept {
             key_hash: event.key_hash,
             lane_epoch: event.lane_epoch,
             attempt: event.attempt,
-            is_redriven: event.is_redriven,
+            redrive: redrive(count(place)),
             verdict: verdict.cloned(),
         };
         KeptBatch {

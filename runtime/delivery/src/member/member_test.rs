@@ -82,7 +82,7 @@ impl Played {
             life: self.life,
             batch: BatchId::new(batch),
             deliveries: offsets.iter().map(|&offset| delivery(offset)).collect(),
-            redriven: 0,
+            redriven: Vec::new(),
         };
         self.hear(START, message).len()
     }
@@ -123,6 +123,32 @@ fn lease_runs_from_when_the_ping_was_sent() {
             if *sent == later + PING_EVERY)
     }));
     assert!(Member::alone(Incarnation::new(1)).may_start(later));
+}
+
+/// A service whose join was answered while the process ends must be handed nothing. One is up when
+/// the process drains, another one begins, the first one begins again, and a leader is found anew.
+#[test]
+fn services_that_begin_while_the_process_ends_are_handed_nothing() {
+    let mut played = Played::new();
+    let draining = |out: Vec<Output>| {
+        let groups = out.into_iter().map(|output| match output {
+            Output::Send { message: ToLeader::ServiceDraining { group }, .. } => group,
+            other => panic!("{other:?}"),
+        });
+        groups.collect::<Vec<_>>()
+    };
+    assert_eq!(draining(played.step(START, Input::Drain)), [GROUP]);
+    let late = GroupId::new(2);
+    for group in [late, GROUP] {
+        let began = played.step(START, Input::ServiceUp { group, n_workers: 1 });
+        assert_eq!(draining(began), [group]);
+    }
+    let resumes = played.step(START, Input::LinkUp).into_iter().filter_map(|output| match output {
+        Output::Send { message: ToLeader::Resume(resume), .. } => Some(resume.services),
+        _ => None,
+    });
+    let services: Vec<_> = resumes.flatten().collect();
+    assert!(services.len() == 2 && services.iter().all(|serving| serving.is_draining));
 }
 
 /// What is held and what is not confirmed must be named at each resume, and nothing else. We confirm

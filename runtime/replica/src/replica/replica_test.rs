@@ -807,6 +807,27 @@ fn lone_voter_leads_at_once_and_keeps_its_offsets() {
     }
 }
 
+/// A dispatcher that has not heard yet that its leadership ended and another one began proposes what
+/// the new one will decide anew: that must not get in. We propose for an earlier term, then for this.
+#[test]
+fn what_another_leadership_decided_is_refused() {
+    let mut world = World::new(1, 1, &[1]);
+    world.run_for(40 * MS);
+    let before = world.replica(0).status().term;
+    world.crash(0);
+    world.start(0);
+    world.run_for(40 * MS);
+    let crate::Status { term, last_index, .. } = world.replica(0).status();
+    assert!(before < term && world.leads(0));
+    for (number, of) in [(1, before), (2, term)] {
+        let proposals = vec![create_topic(Token::new(number))];
+        world.step(0, Input::ProposeIn { term: of, proposals });
+        world.run_for(40 * MS);
+    }
+    assert_eq!(world.answers, [(1, false), (2, true)].into());
+    assert_eq!(world.replica(0).status().last_index, last_index.next());
+}
+
 /// A lone node grows to three without a migration, and shrinks again: newcomers start with an
 /// empty log and those who are there, as learners first.
 #[test]

@@ -24,7 +24,8 @@ impl Replica {
             // Entries of earlier terms that only this step applied are in the clock already.
             self.clock.lead(true, now);
             let (groups, topics) = self.everything();
-            out.push(Output::RoleChanged { is_leader: true, groups, topics });
+            let term = self.consensus.term();
+            out.push(Output::RoleChanged { is_leader: true, term, groups, topics });
         }
     }
 
@@ -39,7 +40,8 @@ impl Replica {
         if self.leads {
             self.leads = false;
             let (groups, topics) = (Vec::new(), Vec::new());
-            out.push(Output::RoleChanged { is_leader: false, groups, topics });
+            let term = self.elected.unwrap_or_default();
+            out.push(Output::RoleChanged { is_leader: false, term, groups, topics });
         }
     }
 

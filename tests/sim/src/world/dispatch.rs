@@ -29,7 +29,8 @@ impl World {
         let (core, roster) = (&mut dispatching.dispatcher, &mut dispatching.roster);
         let has_roster = !process.serving.is_alone;
         match told {
-            ToDispatcher::Lead(groups) => {
+            ToDispatcher::Lead(term, groups) => {
+                dispatching.term = term;
                 core.step(now, dispatcher::Input::Lead(groups.clone()), &mut out);
                 if has_roster {
                     roster.step(mono, roster::Input::Lead(&groups), &mut asked);
@@ -51,8 +52,8 @@ impl World {
             ToDispatcher::Gone { member, session } => {
                 core.step(now, dispatcher::Input::MemberGone { member, session }, &mut out);
             }
-            ToDispatcher::Read { group, topic, result } => {
-                let input = dispatcher::Input::ReadDone { group, topic, result };
+            ToDispatcher::Read { group, topic, from, result } => {
+                let input = dispatcher::Input::ReadDone { group, topic, from, result };
                 core.step(now, input, &mut out);
             }
             ToDispatcher::Taken { token } => {
@@ -95,8 +96,15 @@ impl World {
             }
         }
         if !proposals.is_empty() {
-            self.mail(at, Mail::Propose(proposals));
+            self.propose_leading(at, proposals);
         }
+    }
+
+    /// What the dispatcher and the roster propose is meant for the leadership that they know.
+    fn propose_leading(&mut self, at: usize, proposals: Vec<Proposal>) {
+        let dispatching = self.process_mut(at).and_then(|process| process.dispatching.as_ref());
+        let Some(term) = dispatching.map(|dispatching| dispatching.term) else { return };
+        self.mail(at, Mail::ProposeIn(term, proposals));
     }
 
     fn enroll(&mut self, at: usize, asked: Vec<roster::Output>) {
@@ -112,7 +120,7 @@ impl World {
                     let token = process.tokens.give(Asker::Nobody);
                     let (kind, body) = (SectionKind::Command, command.encode().into());
                     let proposal = Proposal { token, kind, body, may_wait: false };
-                    self.mail(at, Mail::Propose(vec![proposal]));
+                    self.propose_leading(at, vec![proposal]);
                 }
                 roster::Output::WakeAt(wake) => {
                     let wake_us = wake.as_micros() as u64;
@@ -216,7 +224,7 @@ impl World {
                 return self.to(at, delay, What::ReadEvents { group, topic, from, max_bytes });
             }
         };
-        self.mail(at, Mail::Dispatcher(ToDispatcher::Read { group, topic, result }));
+        self.mail(at, Mail::Dispatcher(ToDispatcher::Read { group, topic, from, result }));
     }
 
     pub(crate) fn read_events(
@@ -232,7 +240,7 @@ impl World {
             Ok(blocks) => in_blocks(blocks),
             Err(error) => ReadResult::Failed(error.to_string()),
         };
-        self.mail(at, Mail::Dispatcher(ToDispatcher::Read { group, topic, result }));
+        self.mail(at, Mail::Dispatcher(ToDispatcher::Read { group, topic, from, result }));
     }
 
     fn wake_dispatcher_at(&mut self, at: usize, wake: Duration) {

@@ -9,7 +9,7 @@ use tidings_types::effect::{Accepted, Answer, Effect, Refused};
 use tidings_types::id::{NodeId, Token};
 use tidings_types::layout::records::Records;
 use tidings_types::limits::TICK;
-use tidings_types::offset::LogIndex;
+use tidings_types::offset::{LogIndex, Term};
 
 use crate::happen::{Happens, What};
 use crate::link::Message;
@@ -55,6 +55,11 @@ impl World {
         self.step_replica(at, Input::Propose(proposals));
     }
 
+    /// The same for what only one leadership may propose.
+    pub(crate) fn propose_in(&mut self, at: usize, term: Term, proposals: Vec<Proposal>) {
+        self.step_replica(at, Input::ProposeIn { term, proposals });
+    }
+
     pub(crate) fn step_replica(&mut self, at: usize, input: Input) {
         let now = self.now(at);
         let mut out = Vec::new();
@@ -84,8 +89,8 @@ impl World {
                 Output::Taken { token } => self.taken(at, token),
                 Output::Refused { token, reason } => self.refused(at, token, reason),
                 Output::Unknown { token } => self.unknown(at, token),
-                Output::RoleChanged { is_leader, groups, .. } => {
-                    self.role_changed(at, is_leader, groups);
+                Output::RoleChanged { is_leader, term, groups, .. } => {
+                    self.role_changed(at, is_leader.then_some((term, groups)));
                 }
                 Output::Checkpoint { index, term, membership, state, local, keep } => {
                     let (node, digest) = (self.id(at), state.digest());

@@ -10,6 +10,7 @@ use tidings_types::effect::{Answer, Effect, GroupSnapshot, LaneOwner, Refused};
 use tidings_types::id::{GroupId, Incarnation, NodeId, Token, WorkerId};
 use tidings_types::layout::command::Command;
 use tidings_types::layout::entry::SectionKind;
+use tidings_types::offset::Term;
 
 use crate::happen::What;
 use crate::link::{Joined, Message, Uplink};
@@ -24,17 +25,18 @@ const JOIN_AGAIN_US: u64 = 200 * MS;
 const JOIN_LOST_US: u64 = 3_000 * MS;
 
 impl World {
-    pub(crate) fn role_changed(&mut self, at: usize, is_leader: bool, groups: Vec<GroupSnapshot>) {
-        let id = self.id(at);
+    pub(crate) fn role_changed(&mut self, at: usize, leads: Option<(Term, Vec<GroupSnapshot>)>) {
+        let (id, is_leader) = (self.id(at), leads.is_some());
         self.trace.line(self.now_us, || format!("{id} leads: {is_leader}"));
         if let Some(store) = self.node_mut(at).store_mut() {
             store.leads = is_leader;
         }
         self.see_status(at);
-        for snapshot in groups.iter().filter(|_| is_leader) {
+        for snapshot in leads.iter().flat_map(|(_, groups)| groups) {
             self.membership(snapshot.group, &snapshot.lanes, &snapshot.members);
         }
-        let told = if is_leader { ToDispatcher::Lead(groups) } else { ToDispatcher::Follow };
+        let lead = |(term, groups)| ToDispatcher::Lead(term, groups);
+        let told = leads.map_or(ToDispatcher::Follow, lead);
         self.mail(at, Mail::Dispatcher(told));
         self.role_matters(at, is_leader);
     }
