@@ -284,19 +284,40 @@ impl Facts<'_> {
         std::iter::successors(at(last), move |handling| at(handling.prev))
     }
 
-    /// Whether, between two lines, work was taken from the worker of a handling.
+    /// How, between two lines, work was taken first from the worker of a handling, if it was: a
+    /// process that dies later does not hold any more what it was taken out of.
     pub(crate) fn taken(&self, handling: &Handling, after: usize, before: usize) -> Option<Cut> {
-        let is_in = |lines: Option<&Vec<usize>>| {
+        match self.cuts_of(handling, after, before) {
+            (None, None) => None,
+            (Some(gone), removed) if removed.is_none_or(|removed| gone < removed) => {
+                Some(Cut::Gone)
+            }
+            (_, _) => Some(Cut::Removed),
+        }
+    }
+
+    /// Whether, between two lines, the worker of a handling ended or its process did.
+    pub(crate) fn is_gone(&self, handling: &Handling, after: usize, before: usize) -> bool {
+        self.cuts_of(handling, after, before).0.is_some()
+    }
+
+    /// The first line at which its worker was gone, and the first at which it was removed.
+    fn cuts_of(
+        &self,
+        handling: &Handling,
+        after: usize,
+        before: usize,
+    ) -> (Option<usize>, Option<usize>) {
+        let first = |lines: Option<&Vec<usize>>| {
             let lines = lines.map_or(&[][..], |lines| lines.as_slice());
             let next = lines.partition_point(|line| *line <= after);
-            lines.get(next).is_some_and(|line| *line < before)
+            lines.get(next).copied().filter(|line| *line < before)
         };
         let (group, _, _) = self.about(handling);
         let (node, worker) = (handling.node, handling.worker);
-        if is_in(self.cuts.down.get(&node)) || is_in(self.cuts.gone.get(&(group, node, worker))) {
-            return Some(Cut::Gone);
-        }
-        is_in(self.cuts.removed.get(&(group, node))).then_some(Cut::Removed)
+        let gone = [self.cuts.down.get(&node), self.cuts.gone.get(&(group, node, worker))];
+        let gone = gone.into_iter().filter_map(first).min();
+        (gone, first(self.cuts.removed.get(&(group, node))))
     }
 
     /// Attempts after which an event is given up; `None` if the run does not say.

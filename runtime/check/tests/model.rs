@@ -49,6 +49,14 @@ proptest! {
     }
 }
 
+/// A member that was taken out of a group and died afterwards did not hold its event any more, so that
+/// the repeat is the removal's and not the death's, whose count does not have it.
+#[test]
+fn removal_before_a_death_is_the_cause() {
+    let verdict = check(&history(12_725_498_113_271_877_418, 27));
+    assert!(verdict.is_valid(), "{verdict}");
+}
+
 /// The model must show all that a system under faults can show, or its being found valid means
 /// little.
 #[test]

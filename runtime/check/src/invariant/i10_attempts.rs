@@ -84,7 +84,7 @@ fn has_failed(facts: &Facts<'_>, handling: &Handling, before: usize) -> bool {
     match handling.end {
         Some((_, Outcome::Again | Outcome::Dead | Outcome::Lost)) => true,
         Some((_, Outcome::Done)) => false,
-        None => facts.taken(handling, handling.line, before) == Some(Cut::Gone),
+        None => facts.is_gone(handling, handling.line, before),
     }
 }
 
