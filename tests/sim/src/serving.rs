@@ -107,12 +107,39 @@ impl Serving {
     }
 }
 
-/// Where a member is reached.
+/// Where a member of another process is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reach {
-    /// Nothing, if it is in the leader's own process.
-    pub(crate) link: Option<u64>,
-    pub(crate) session: SessionId,
+struct Reach {
+    link: u64,
+    session: SessionId,
+}
+
+/// Where members of other processes are reached, as the dispatcher has heard.
+#[derive(Debug, Default)]
+pub(crate) struct Members(BTreeMap<NodeId, Reach>);
+
+impl Members {
+    /// A member speaks, perhaps over a link. The newest link is the one that it listens to.
+    pub(crate) fn heard(&mut self, member: NodeId, link: Option<u64>, session: SessionId) {
+        let is_newest = |link: &u64| self.link(member).is_none_or(|known| known <= *link);
+        if let Some(link) = link.filter(is_newest) {
+            self.0.insert(member, Reach { link, session });
+        }
+    }
+
+    /// A link broke: who spoke over it, and in which session.
+    pub(crate) fn gone(&mut self, link: u64) -> Option<(NodeId, SessionId)> {
+        let member = self.0.iter().find(|(_, reach)| reach.link == link).map(|found| *found.0)?;
+        self.0.remove(&member).map(|reach| (member, reach.session))
+    }
+
+    pub(crate) fn link(&self, member: NodeId) -> Option<u64> {
+        self.0.get(&member).map(|reach| reach.link)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// What hands events out, beside a replica.
@@ -121,7 +148,7 @@ pub(crate) struct Dispatching {
     pub(crate) term: Term,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) roster: Roster,
-    pub(crate) members: BTreeMap<NodeId, Reach>,
+    pub(crate) members: Members,
     /// The next wake of the dispatcher that is on its way.
     pub(crate) wake_us: Option<u64>,
     /// That of the roster.
@@ -134,7 +161,7 @@ impl Dispatching {
             term: Term::default(),
             dispatcher: Dispatcher::new(Token::new(1)),
             roster: Roster::new(1),
-            members: BTreeMap::new(),
+            members: Members::default(),
             wake_us: None,
             roster_wake_us: None,
         }
@@ -150,10 +177,27 @@ pub(crate) enum ToDispatcher {
     Lead(Term, Vec<GroupSnapshot>),
     Follow,
     Effects(Vec<Effect>),
-    Heard { member: NodeId, session: SessionId, message: ToLeader },
-    Gone { member: NodeId, session: SessionId },
-    Read { group: GroupId, topic: TopicId, from: Offset, result: ReadResult },
-    Taken { token: Token },
-    Lost { token: Token },
+    /// Over a link, unless it is this process's own member.
+    Heard {
+        link: Option<u64>,
+        member: NodeId,
+        session: SessionId,
+        message: ToLeader,
+    },
+    Gone {
+        link: u64,
+    },
+    Read {
+        group: GroupId,
+        topic: TopicId,
+        from: Offset,
+        result: ReadResult,
+    },
+    Taken {
+        token: Token,
+    },
+    Lost {
+        token: Token,
+    },
     Wake,
 }

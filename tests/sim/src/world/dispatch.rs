@@ -15,7 +15,7 @@ use crate::happen::What;
 use crate::link::Message;
 use crate::mail::Mail;
 use crate::node::Store;
-use crate::serving::{Reach, ToDispatcher, dispatched, dispatcher_token};
+use crate::serving::{ToDispatcher, dispatched, dispatcher_token};
 use crate::tokens::Asker;
 use crate::world::{MS, World};
 
@@ -45,11 +45,13 @@ impl World {
                 core.step(now, dispatcher::Input::Effects(&effects), &mut out);
                 roster.step(mono, roster::Input::Effects(&effects), &mut asked);
             }
-            ToDispatcher::Heard { member, session, message } => {
+            ToDispatcher::Heard { link, member, session, message } => {
+                dispatching.members.heard(member, link, session);
                 let input = dispatcher::Input::Heard { member, session, message };
                 core.step(now, input, &mut out);
             }
-            ToDispatcher::Gone { member, session } => {
+            ToDispatcher::Gone { link } => {
+                let Some((member, session)) = dispatching.members.gone(link) else { return };
                 core.step(now, dispatcher::Input::MemberGone { member, session }, &mut out);
             }
             ToDispatcher::Read { group, topic, from, result } => {
@@ -166,8 +168,7 @@ impl World {
             return self.mail(at, Mail::Member(input));
         }
         let Some(dispatching) = process.dispatching.as_ref() else { return };
-        let reach = dispatching.members.get(&member);
-        if let Some(link) = reach.and_then(|reach| reach.link) {
+        if let Some(link) = dispatching.members.link(member) {
             self.say(at, link, Message::ToMember { session, message });
         }
     }
@@ -176,25 +177,15 @@ impl World {
     pub(crate) fn heard(&mut self, at: usize, link: u64, session: SessionId, message: ToLeader) {
         let Some(client) = self.links.get(link).map(|link| link.client.0) else { return };
         let member = self.id(client);
-        let Some(process) = self.process_mut(at) else { return };
-        let Some(dispatching) = process.dispatching.as_mut() else { return };
-        // The newest link is the one that it listens to.
-        let known = dispatching.members.get(&member).and_then(|reach| reach.link);
-        if known.is_none_or(|known| known <= link) {
-            dispatching.members.insert(member, Reach { link: Some(link), session });
-        }
-        self.mail(at, Mail::Dispatcher(ToDispatcher::Heard { member, session, message }));
+        let link = Some(link);
+        self.mail(at, Mail::Dispatcher(ToDispatcher::Heard { link, member, session, message }));
     }
 
     /// The link of a client broke, as the leader sees it.
     pub(crate) fn client_gone(&mut self, at: usize, link: u64) {
         let Some(process) = self.process_mut(at) else { return };
         process.producers.retain(|_, of| *of != link);
-        let Some(dispatching) = process.dispatching.as_mut() else { return };
-        let gone = dispatching.members.iter().find(|(_, reach)| reach.link == Some(link));
-        let Some((&member, &Reach { session, .. })) = gone else { return };
-        dispatching.members.remove(&member);
-        self.mail(at, Mail::Dispatcher(ToDispatcher::Gone { member, session }));
+        self.mail(at, Mail::Dispatcher(ToDispatcher::Gone { link }));
     }
 
     fn read_for(

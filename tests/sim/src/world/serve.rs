@@ -149,7 +149,9 @@ impl World {
         let member = self.id(at);
         match self.process_mut(at).map(|process| process.uplink) {
             Some(Uplink::Own) => {
-                self.mail(at, Mail::Dispatcher(ToDispatcher::Heard { member, session, message }));
+                let link = None;
+                let heard = ToDispatcher::Heard { link, member, session, message };
+                self.mail(at, Mail::Dispatcher(heard));
             }
             Some(Uplink::Link(link)) => {
                 self.say(at, link, Message::ToLeader { session, message });
