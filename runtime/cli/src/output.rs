@@ -77,6 +77,11 @@ impl Output {
         }
     }
 
+    /// Gives one of many things as a line of JSON, whatever form was asked for.
+    pub(crate) fn json_line<T: Serialize>(&self, item: &T) -> Result<(), Failure> {
+        if self.format == Format::None { Ok(()) } else { line(&json(item)) }
+    }
+
     /// Gives text that has no other form.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
         if self.format == Format::None { Ok(()) } else { line(text.trim_end()) }

@@ -72,6 +72,17 @@ impl Server {
         self.understand(&answer)
     }
 
+    /// Puts a body of this content type in the place of what is there, and takes JSON.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Result<T, Failure> {
+        let answer = self.ask(Method::PUT, path, JSON, Some((content_type, body.into()))).await?;
+        self.understand(&answer)
+    }
+
     fn understand<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
         serde_json::from_slice(body).map_err(|error| self.not_understood(error))
     }

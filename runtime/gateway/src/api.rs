@@ -19,6 +19,8 @@ pub(crate) mod events;
 
 pub(crate) mod groups;
 
+pub(crate) mod letters;
+
 pub(crate) mod probes;
 
 pub(crate) mod publish;

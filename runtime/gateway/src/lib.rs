@@ -20,6 +20,8 @@ mod incoming;
 
 mod page;
 
+mod moment;
+
 mod params;
 
 mod api;

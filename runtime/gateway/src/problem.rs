@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tidings_delivery::error::PublishError;
-use tidings_node::error::{CallError, CommandError, FindError, ReadError};
+use tidings_node::error::{CallError, CommandError, EditError, FindError, ReadError};
 use tidings_types::effect::Refused;
 use tidings_types::event::BadEvent;
 use tidings_types::retry::Retry;
@@ -194,6 +194,15 @@ impl From<&ReadError> for Problem {
     }
 }
 
+impl From<&EditError> for Problem {
+    fn from(error: &EditError) -> Self {
+        match error {
+            EditError::Bad(bad) => bad.into(),
+            EditError::Find(find) => find.into(),
+        }
+    }
+}
+
 impl From<&FindError> for Problem {
     fn from(error: &FindError) -> Self {
         match error {
@@ -215,7 +224,7 @@ macro_rules! owned {
     )*};
 }
 
-owned!(BadEvent, Refused, CallError, CommandError, ReadError, FindError, PublishError);
+owned!(BadEvent, Refused, CallError, CommandError, ReadError, EditError, FindError, PublishError);
 
 #[cfg(test)]
 mod tests {

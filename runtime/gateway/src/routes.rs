@@ -4,7 +4,7 @@ use axum::Router;
 use axum::http::Uri;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::api::{Api, events, groups, probes, publish, services, topics};
+use crate::api::{Api, events, groups, letters, probes, publish, services, topics};
 use crate::codes;
 use crate::problem::Problem;
 
@@ -25,13 +25,13 @@ fn table() -> [(&'static str, MethodRouter<Api>); 20] {
         ("/v1/topics/{topic}", get(topics::show)),
         ("/v1/groups", get(groups::list)),
         ("/v1/groups/{group}", get(groups::show)),
-        ("/v1/groups/{group}/dead", get(groups::dead_of)),
-        ("/v1/groups/{group}/dead/redrive", post(groups::redrive)),
-        ("/v1/groups/{group}/dead/discard", post(groups::discard)),
+        ("/v1/groups/{group}/dead", get(letters::list_of)),
+        ("/v1/groups/{group}/dead/redrive", post(letters::redrive)),
+        ("/v1/groups/{group}/dead/discard", post(letters::discard)),
         ("/v1/groups/{group}/waiting", get(groups::waiting)),
         ("/v1/groups/{group}/retry", post(groups::retry)),
-        ("/v1/groups/{group}/dead/{topic}/{offset}", get(groups::dead_one)),
-        ("/v1/dead", get(groups::dead)),
+        ("/v1/groups/{group}/dead/{topic}/{offset}", get(letters::show).put(letters::edit)),
+        ("/v1/dead", get(letters::list)),
         ("/v1/services", get(services::list)),
         ("/v1/services/{group}", get(services::show)),
         ("/v1/events/{id}", get(events::story)),

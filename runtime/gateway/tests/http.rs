@@ -204,6 +204,11 @@ fn routes_answer() {
         ("GET", "/v1/groups/g/dead/users/x", 400),
         ("GET", "/v1/dead?group=UP", 400),
         ("GET", "/v1/dead?grp=g", 400),
+        ("GET", "/v1/dead?since=yesterday", 400),
+        ("GET", "/v1/dead?after=users@0", 400),
+        ("GET", "/v1/groups/g/dead?group=g", 400),
+        ("GET", "/v1/groups/g/dead?after=users", 400),
+        ("PUT", "/v1/groups/g/dead/users/0", 415),
         ("GET", "/v1/events/nothing", 404),
         ("GET", "/v1/problems/T9999", 404),
         ("GET", "/v1/nothing", 404),
@@ -340,6 +345,59 @@ fn metrics_have_their_names_and_are_current() {
         assert!(1.0 <= of("count"), "{text}");
         assert!(0.0 < of("sum") && of("sum") < 60.0 * of("count"), "{text}");
     }
+}
+
+/// Dead letters are a workplace: they are found, edited and sent back over HTTP, and a dry run does
+/// nothing.
+#[test]
+fn dead_letters_are_worked_on() {
+    let (_release, released) = watch::channel(true);
+    let served = Served::start_with(vec![obedient(released)], Router::new(), None);
+    for key in ["ann", "bob"] {
+        let event = json!({"type": "a.v1", "key": key, "data": "give up"});
+        assert_eq!(served.post(EVENTS, &event.to_string()).status, 201);
+    }
+    metrics_when(&served, r#"tidings_dead_letters_total{group="readers"}"#, |n| n == 2.0);
+    let page = served.get("/v1/groups/readers/dead?limit=1&reason=fatal&since=5m&text=as%20told");
+    let page = page.json();
+    assert_eq!((&page["letters"][0]["event"]["key"], &page["more"]), (&json!("ann"), &json!(1)));
+    let next = served.get("/v1/groups/readers/dead?after=users@0&type=a.v1").json();
+    assert_eq!((&next["letters"][0]["event"]["key"], &next["more"]), (&json!("bob"), &json!(0)));
+    for nobody in ["reason=undecodable", "until=5m", "type=b.v1", "topic=orders", "text=else"] {
+        let none = served.get(&format!("/v1/dead?{nobody}")).json();
+        assert_eq!(none, json!({"letters": [], "more": 0}), "{nobody}");
+    }
+
+    let put = |path: &str, body: &str| {
+        served.ask("PUT", path, "content-type: application/json\r\n", body)
+    };
+    let path = "/v1/groups/readers/dead/users/0";
+    for (path, body, status) in [
+        (path, "{}", 422),
+        (path, r#"{"data":1,"data_base64":"AA=="}"#, 422),
+        (path, r#"{"data_base64":"?"}"#, 422),
+        (path, r#"{"data":"#, 400),
+        ("/v1/groups/readers/dead/users/5", r#"{"data":1}"#, 404),
+    ] {
+        assert_eq!(put(path, body).status, status, "{path} {body}");
+    }
+    let edited = put(path, r#"{"data":"go on"}"#);
+    assert_eq!(edited.status, 200, "{}", edited.text());
+    assert_eq!(edited.json()["event"]["data"], "go on");
+    assert_eq!(edited.json()["original"]["data"], "give up");
+    assert_eq!(edited.json()["tried"][0]["outcome"], "dead");
+
+    let which = r#"{"where":{"topic":"users","until":"0s"},"dry_run":true}"#;
+    let dry = served.post("/v1/groups/readers/dead/redrive", which).json();
+    assert_eq!(dry, json!({"redriven": 2, "dry_run": true}));
+    let both = r#"{"all":true}"#;
+    let done = served.post("/v1/groups/readers/dead/redrive", both).json();
+    assert_eq!(done, json!({"redriven": 2, "dry_run": false}));
+    metrics_when(&served, r#"tidings_dead_letters_total{group="readers"}"#, |n| n == 3.0);
+    let is_through = || served.get("/v1/groups/readers").json()["redriven"] == 0;
+    assert!((0..2_000).any(|_| is_through() || !pause()), "one waits for ever");
+    let left = served.get("/v1/dead").json();
+    assert_eq!(left["letters"][0]["event"]["key"], "bob");
 }
 
 /// With a token nothing but the probes is open; without one only this machine's names are.

@@ -191,6 +191,12 @@ pub struct DeadLetterInfo {
     pub dead_at: String,
     /// The event with its payload.
     pub event: EventInfo,
+    /// What was published, if a person edited it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<EventInfo>,
+    /// Attempts that this process remembers, oldest first; only where one letter is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<AttemptInfo>,
 }
 
 /// An event that waits for another attempt, and its key with it.
@@ -220,6 +226,9 @@ pub struct RetryInfo {
 pub struct DiscardInfo {
     /// So many.
     pub discarded: u32,
+    /// They would: nothing was done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// How many dead letters went back into delivery.
@@ -227,6 +236,9 @@ pub struct DiscardInfo {
 pub struct RedriveInfo {
     /// So many.
     pub redriven: u32,
+    /// They would: nothing was done.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// One event's way: where it is stored and what each group did with it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidings_types::effect::Refused;
+use tidings_types::event::BadEvent;
 use tidings_types::retry::Retry;
 
 /// Asking the node failed.
@@ -96,6 +97,27 @@ impl ReadError {
             Self::NoSuchTopic { .. } | Self::BelowStart { .. } => Retry::AfterRefresh,
             Self::Log { .. } => Retry::SameRequest,
             Self::Call(call) => call.retry(),
+        }
+    }
+}
+
+/// A dead letter could not be edited.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EditError {
+    /// The payload makes an event that nothing stores.
+    #[error(transparent)]
+    Bad(#[from] BadEvent),
+    /// There is no such letter, or the command failed.
+    #[error(transparent)]
+    Find(#[from] FindError),
+}
+
+impl EditError {
+    /// What the caller may do.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Bad(_) => Retry::Never,
+            Self::Find(find) => find.retry(),
         }
     }
 }

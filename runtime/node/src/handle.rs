@@ -35,6 +35,8 @@ mod gauges;
 
 mod groups;
 
+mod letter_filter;
+
 mod letters;
 
 mod read;
@@ -45,7 +47,9 @@ mod story;
 
 mod waiting;
 
-pub use letters::Letters;
+pub use letter_filter::{LetterFilter, Letters};
+pub use letters::Page;
+pub use waiting::Waiting;
 
 /// See the module's description.
 #[derive(Clone)]
@@ -195,12 +199,23 @@ impl NodeHandle {
         answered(answer).await
     }
 
+    /// Cluster time, in milliseconds.
+    pub fn cluster_ms(&self) -> u64 {
+        millis(self.shared.time.at(self.shared.clock.now()))
+    }
+
+    /// The moment of cluster time that people read as this wall time, both in milliseconds: what
+    /// [`DeadLetterInfo::dead_at`](crate::api::DeadLetterInfo) and the like show.
+    pub fn cluster_ms_at(&self, wall_ms: u64) -> u64 {
+        let now_ms = self.shared.clock.wall_ms();
+        self.cluster_ms().saturating_add(wall_ms).saturating_sub(now_ms)
+    }
+
     /// A moment of cluster time as people read it. Cluster time may lag behind after a downtime, so
     /// it is shown by how long ago it was.
     fn moment_text(&self, cluster_ms: u64) -> String {
-        let now = millis(self.shared.time.at(self.shared.clock.now()));
         let wall_ms = self.shared.clock.wall_ms();
-        time_text(wall_ms.saturating_add(cluster_ms).saturating_sub(now))
+        time_text(wall_ms.saturating_add(cluster_ms).saturating_sub(self.cluster_ms()))
     }
 
     fn space(&self) -> &'static str {

@@ -1,7 +1,8 @@
 //! The state as bytes: the replicated part of a checkpoint.
 //!
 //! Bincode of a versioned enum. The second form adds the Checkpoint entries that a purge may name, the
-//! third how often members were taken out of their groups; older ones are still read, as states that
+//! third how often members were taken out of their groups, the fourth what was published of dead letters
+//! that were edited; older ones are still read, as states that
 //! remember none. The form is canonical, equal states give equal bytes, so the bytes' hash is the
 //! state's digest. What can be derived is not stored but derived again, and whatever an apply relies
 //! on is checked while that is done.
@@ -20,6 +21,7 @@ use tidings_types::limits::{
 use tidings_types::retry::Retry;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::dead_letters::Originals;
 use crate::group::{Left, changing};
 use crate::room::{FAILED_MESSAGE_BYTES_MAX, Room};
 use crate::state::State;
@@ -65,14 +67,19 @@ impl DecodeError {
     }
 }
 
+/// What was published of dead letters that were edited.
+type Edited = BTreeMap<GroupId, Originals>;
+
 /// All forms. They are written from references and read as values.
 #[derive(Serialize, Deserialize)]
-enum Form<S, B, L> {
+enum Form<S, B, L, O> {
     /// Read only.
     V1(S),
     /// Read only.
     V2(S, B),
+    /// Read only.
     V3(S, B, L),
+    V4(S, B, L, O),
 }
 
 impl State {
@@ -80,7 +87,10 @@ impl State {
     pub fn encode(&self) -> Vec<u8> {
         let left = self.groups.iter().filter(|(_, group)| !group.left.is_empty());
         let left: BTreeMap<GroupId, &Left> = left.map(|(&id, group)| (id, &group.left)).collect();
-        codec::encode(&Form::V3(self, &self.boundaries, left))
+        let edited = self.groups.iter().map(|(&id, group)| (id, group.letters.originals()));
+        let edited: BTreeMap<GroupId, &Originals> =
+            edited.filter(|(_, originals)| !originals.is_empty()).collect();
+        codec::encode(&Form::V4(self, &self.boundaries, left, edited))
     }
 
     /// The state of what [`State::encode`] gave.
@@ -89,15 +99,26 @@ impl State {
     /// If the bytes are not a sound state of a known version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let unsound = |what| DecodeError::Unsound { what };
-        let (mut state, left): (Self, BTreeMap<GroupId, Left>) =
+        let (mut state, left, edited): (Self, BTreeMap<GroupId, Left>, Edited) =
             match codec::decode_checkpoint(bytes)? {
-                Form::V1(state) => (state, BTreeMap::new()),
-                Form::V2(state, boundaries) => (Self { boundaries, ..state }, BTreeMap::new()),
-                Form::V3(state, boundaries, left) => (Self { boundaries, ..state }, left),
+                Form::V1(state) => (state, BTreeMap::new(), Edited::new()),
+                Form::V2(state, boundaries) => {
+                    (Self { boundaries, ..state }, BTreeMap::new(), Edited::new())
+                }
+                Form::V3(state, boundaries, left) => {
+                    (Self { boundaries, ..state }, left, Edited::new())
+                }
+                Form::V4(state, boundaries, left, edited) => {
+                    (Self { boundaries, ..state }, left, edited)
+                }
             };
         for (group, left) in left {
             let found = changing(&mut state.groups, group).ok().filter(|_| !left.is_empty());
             found.ok_or(unsound("groups"))?.left = left;
+        }
+        for (group, originals) in edited {
+            let found = changing(&mut state.groups, group).ok().filter(|_| !originals.is_empty());
+            found.ok_or(unsound("groups"))?.letters.restore(originals);
         }
         if !state.topics.restore() {
             return Err(unsound("topics"));
@@ -169,9 +190,9 @@ mod tests {
     #[test]
     fn form_is_frozen() {
         let state = [0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8];
-        let golden = [b"\x02\0\0\0".as_slice(), &state, &[0; 8], &[0; 8]].concat();
+        let golden = [b"\x03\0\0\0".as_slice(), &state, &[0; 8], &[0; 8], &[0; 8]].concat();
         assert_eq!(State::new().encode(), golden);
-        assert_eq!(sample().digest(), 0x4d51a829135adf7e);
+        assert_eq!(sample().digest(), 0x463cd0776aa3de21);
     }
 
     /// Who joins again must know how often it was taken out, also after a restart.
@@ -194,12 +215,17 @@ mod tests {
     #[test]
     fn older_forms_are_still_read() {
         let whole = sample();
-        let written = codec::encode(&Form::<_, _, ()>::V2(&whole, &whole.boundaries));
+        let written = codec::encode(&Form::<_, _, (), ()>::V2(&whole, &whole.boundaries));
         assert_eq!(xxh3_64(&written), 0x0a5d0a74798e2b88);
+        assert_eq!(State::decode(&written), Ok(whole));
+        let whole = sample();
+        let none = BTreeMap::<GroupId, Left>::new();
+        let written = codec::encode(&Form::<_, _, _, ()>::V3(&whole, &whole.boundaries, none));
+        assert_eq!(xxh3_64(&written), 0x4d51a829135adf7e);
         assert_eq!(State::decode(&written), Ok(whole));
         let mut old = sample();
         old.boundaries = Boundaries::default();
-        let written = codec::encode(&Form::<_, Boundaries, ()>::V1(&old));
+        let written = codec::encode(&Form::<_, Boundaries, (), ()>::V1(&old));
         assert_eq!(xxh3_64(&written), 0xf488315763598419);
         assert_eq!(State::decode(&written), Ok(old));
         assert_eq!(State::decode(&written).unwrap().checkpoints().count(), 0);
@@ -216,7 +242,7 @@ mod tests {
         whole.push(0);
         assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
         whole.pop();
-        whole[0] = 3;
+        whole[0] = 4;
         assert!(matches!(State::decode(&whole), Err(DecodeError::Codec(_))));
     }
 

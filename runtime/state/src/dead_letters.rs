@@ -16,9 +16,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings_types::effect::Redriven;
+use tidings_types::effect::{Redriven, Refused};
+use tidings_types::event::NewEvent;
 use tidings_types::id::TopicId;
 use tidings_types::layout::command::DeadReason;
+use tidings_types::layout::records::Records;
 use tidings_types::limits::GROUP_DEAD_LETTERS_MAX;
 use tidings_types::offset::Offset;
 
@@ -51,7 +53,14 @@ pub(crate) struct DeadLetters {
     redriven: BTreeMap<(TopicId, Offset), Redriving>,
     /// Numbers redriven events in the order in which they were.
     n_ever_redriven: u64,
+    /// What was published, of letters that a person edited. In the checkpoint it stands behind all
+    /// groups.
+    #[serde(skip)]
+    originals: Originals,
 }
+
+/// What was published, by topic and offset: a records section each.
+pub(crate) type Originals = BTreeMap<(TopicId, Offset), Bytes>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Redriving {
@@ -156,8 +165,65 @@ impl DeadLetters {
             return false;
         }
         let letter = Arc::make_mut(&mut self.dead).remove(&place).expect("just seen");
-        room.give_letter(letter.records.len());
+        self.give_room(place, &letter.records, room);
         true
+    }
+
+    /// Gives a dead letter another payload, and keeps what was published beside it.
+    ///
+    /// # Errors
+    /// If there is no such letter, or no room.
+    pub(crate) fn edit(
+        &mut self,
+        (topic, offset): (TopicId, Offset),
+        records: Bytes,
+        room: &mut Room,
+    ) -> Result<(), Refused> {
+        let place = (topic, offset);
+        let before = self.dead.get(&place).ok_or(Refused::NoSuchLetter { topic, offset })?;
+        if !is_same_event(&before.records, &records) {
+            return Err(Refused::OtherEvent);
+        }
+        let published = self.originals.get(&place).unwrap_or(&before.records).clone();
+        let kept = if published == records { 0 } else { published.len() };
+        let n_before = self.n_bytes(place, &before.records);
+        if !room.resize_letter(n_before, records.len() + kept) {
+            return Err(Refused::DeadLettersFull);
+        }
+        if kept == 0 {
+            self.originals.remove(&place);
+        } else {
+            self.originals.insert(place, published);
+        }
+        let letter = Arc::make_mut(&mut self.dead).get_mut(&place).expect("just seen");
+        Arc::make_mut(letter).records = records;
+        Ok(())
+    }
+
+    /// What was published, if a person edited the letter since.
+    pub(crate) fn original(&self, topic: TopicId, offset: Offset) -> Option<&Bytes> {
+        self.originals.get(&(topic, offset))
+    }
+
+    /// Of all letters that were edited.
+    pub(crate) const fn originals(&self) -> &Originals {
+        &self.originals
+    }
+
+    /// Takes back what stood behind all groups in a checkpoint.
+    pub(crate) fn restore(&mut self, originals: Originals) {
+        self.originals = originals;
+    }
+
+    /// What a letter takes: its payload, and what was published if that is another one.
+    fn n_bytes(&self, place: (TopicId, Offset), records: &Bytes) -> usize {
+        records.len() + self.originals.get(&place).map_or(0, Bytes::len)
+    }
+
+    /// The letter is gone for good.
+    fn give_room(&mut self, place: (TopicId, Offset), records: &Bytes, room: &mut Room) {
+        room.give_letter(self.n_bytes(place, records));
+        self.originals.remove(&place);
     }
 
     /// Settles the redriven events among these.
@@ -168,7 +234,7 @@ impl DeadLetters {
         }
         while let Some((&place, _)) = self.redriven.range(places.clone()).next() {
             if let Some(redriving) = self.redriven.remove(&place) {
-                room.give_letter(redriving.records.len());
+                self.give_room(place, &redriving.records, room);
             }
         }
     }
@@ -183,12 +249,31 @@ impl DeadLetters {
     /// Whether letters that were read back keep the bounds; takes their room.
     pub(crate) fn is_sound(&self, room: &mut Room) -> bool {
         let n_letters = self.dead.len() + self.redriven.len();
-        let dead = self.dead.values().map(|letter| letter.records.len());
-        let redriven = self.redriven.values().map(|redriving| redriving.records.len());
+        let dead = self.dead.iter().map(|(&place, letter)| self.n_bytes(place, &letter.records));
+        let redriven = self.redriven.iter();
+        let redriven = redriven.map(|(&place, redriving)| self.n_bytes(place, &redriving.records));
         let mut payloads = dead.chain(redriven);
         let is_placed = self.dead.iter().all(|(&place, l)| place == (l.topic, l.offset));
         let is_one = self.redriven.keys().all(|place| !self.dead.contains_key(place));
+        let mut edited = self.originals.keys();
+        let is_kept =
+            edited.all(|place| self.dead.contains_key(place) || self.redriven.contains_key(place));
         let has_room = payloads.all(|n_bytes| room.take_letter(n_bytes));
-        n_letters <= GROUP_DEAD_LETTERS_MAX && is_placed && is_one && has_room
+        n_letters <= GROUP_DEAD_LETTERS_MAX && is_placed && is_one && is_kept && has_room
     }
+}
+
+/// Whether two sections hold one event each, which differ in their payload at most.
+fn is_same_event(before: &Bytes, after: &Bytes) -> bool {
+    let only = |bytes: &Bytes| {
+        let records = Records::parse(bytes.clone()).ok()?;
+        let mut events = records.events();
+        let event = events.next()?.ok()?;
+        events.next().is_none().then_some((records.topic, event))
+    };
+    let (Some((topic, before)), Some((other, after))) = (only(before), only(after)) else {
+        return false;
+    };
+    let (before, after) = (before.as_new(), after.as_new());
+    topic == other && NewEvent { payload: b"", ..before } == NewEvent { payload: b"", ..after }
 }

@@ -7,15 +7,18 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tidings_types::effect::{Effect, Published};
+use tidings_types::event::NewEvent;
 use tidings_types::id::{GroupId, Incarnation, NodeId, ProducerId, Sequence, TopicId};
 use tidings_types::layout::acks::{AckRange, Acks, Failure, FailureClass};
 use tidings_types::layout::command::{Command, DeadLetter, DeadReason, GroupStart};
 use tidings_types::layout::entry::SectionKind;
 use tidings_types::layout::entry::{ENTRY_HEADER_BYTES, EntryBuilder, SECTION_HEADER_BYTES};
+use tidings_types::layout::records::{Records, RecordsBuilder};
 use tidings_types::layout::turn::Turn;
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::{LaneEpoch, LogIndex, Offset};
 
+use crate::dead_letters::DeadLetterView;
 use crate::naive_test::{Model, records};
 use crate::state::State;
 
@@ -60,6 +63,13 @@ enum Op {
     Discard {
         group: u32,
         letters: Vec<(u32, u64)>,
+    },
+    Edit {
+        group: u32,
+        topic: u32,
+        offset: u64,
+        payload: Vec<u8>,
+        is_other: bool,
     },
     CreateTopic {
         name: u8,
@@ -124,6 +134,8 @@ fn outcome() -> impl Strategy<Value = Op> {
     let emitted =
         prop::collection::vec((topic_number(), prop_oneof![1 => Just(0), 9 => 1_u32..3]), 0..3);
     let letters = prop::collection::vec((topic_number(), offset), 0..16);
+    let edited = place.clone();
+    let payload = prop_oneof![Just(b"p".to_vec()), prop::collection::vec(0_u8..2, 0..2)];
     prop_oneof![
         4 => (group_number(), topic_number(), ranges, failures).prop_map(|(group, topic, ranges, failures)| {
             Op::Acks { group, topic, ranges, failures }
@@ -142,6 +154,11 @@ fn outcome() -> impl Strategy<Value = Op> {
         3 => (group_number(), letters.clone()).prop_map(|(group, letters)| Op::Redrive { group, letters }),
         2 => (group_number(), letters.clone()).prop_map(|(group, events)| Op::RetryNow { group, events }),
         1 => (group_number(), letters).prop_map(|(group, letters)| Op::Discard { group, letters }),
+        6 => (edited, payload, prop::bool::weighted(0.3)).prop_map(
+            |((group, topic, offset), payload, is_other)| {
+                Op::Edit { group, topic, offset, payload, is_other }
+            }
+        ),
     ]
 }
 
@@ -290,6 +307,14 @@ fn command(op: Op, model: &Model) -> Command {
         Op::Discard { group, letters } => {
             Command::Discard { group: GroupId::new(group), letters: places(&letters) }
         }
+        Op::Edit { group, topic, offset, payload, is_other } => {
+            // One that is there, as a rule: few are.
+            let given = (GroupId::new(group), TopicId::new(topic), Offset::new(offset));
+            let dead = model.dead().nth(offset as usize % model.dead().count().max(1));
+            let (group, topic, offset) = dead.filter(|_| group != 2).unwrap_or(given);
+            let records = edited_records(topic, &payload, is_other).to_vec();
+            Command::EditLetter { group, topic, offset, records }
+        }
         Op::CreateTopic { name } => Command::CreateTopic { name: topic_name(name) },
         Op::CreateGroup { name, topics, start } => {
             let topics = topics.into_iter().map(topic_name).collect();
@@ -325,6 +350,16 @@ fn epoch(model: &Model, group: u32, (lane, n_ago): Fence) -> LaneEpoch {
 /// Records without a producer, as a turn and a dead letter have them.
 fn plain_records(topic: u32, n_events: u32) -> Bytes {
     records(TopicId::new(topic), n_events, ProducerId::NONE, Sequence::new(0))
+}
+
+/// The event of `plain_records` with another payload, or another event.
+fn edited_records(topic: TopicId, payload: &[u8], is_other: bool) -> Bytes {
+    let plain = plain_records(topic.get(), 1);
+    let event = Records::parse(plain).unwrap().events().next().unwrap().unwrap();
+    let id = if is_other { "another" } else { event.id() };
+    let mut builder = RecordsBuilder::with_capacity(0);
+    builder.push(&NewEvent { id, payload, ..event.as_new() });
+    builder.finish(topic, ProducerId::NONE, Sequence::new(0))
 }
 
 /// Where the sections' bodies begin, told apart from the parser.
@@ -383,7 +418,7 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 33] = [
+const KINDS: [&str; 35] = [
     "Accepted",
     "Answered Discarded",
     "Answered Done",
@@ -391,8 +426,10 @@ const KINDS: [&str; 33] = [
     "Answered LeftSince",
     "Answered Malformed",
     "Answered NoSuchGroup",
+    "Answered NoSuchLetter",
     "Answered NoSuchTopic",
     "Answered NotACheckpoint",
+    "Answered OtherEvent",
     "Answered PurgePinned",
     "Answered Redriven",
     "Answered Retried",
@@ -437,13 +474,21 @@ fn kind(effect: &Effect) -> String {
 fn entries_bring_about_every_kind_of_effect() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    let mut n_begun_later = 0;
+    let (mut n_begun_later, mut n_edited) = (0, 0);
     for _ in 0..120 {
         let entries = entries().new_tree(&mut runner).unwrap().current();
         let state = compare(entries, &mut |effect| *seen.entry(kind(effect)).or_default() += 1);
+        for group in state.groups() {
+            let letters = state.dead_letters(group.id);
+            let original = |letter: &DeadLetterView| {
+                state.original(group.id, letter.topic, letter.offset).is_some()
+            };
+            n_edited += letters.filter(|letter| original(letter)).count();
+        }
         n_begun_later += state.topics().filter(|topic| Offset::ZERO < topic.start).count();
     }
     assert!(20 < n_begun_later, "purges took no events: {n_begun_later}");
+    assert!(5 < n_edited, "few letters were edited: {n_edited}");
     let missing: Vec<_> = KINDS.iter().filter(|&&kind| !seen.contains_key(kind)).collect();
     assert!(missing.is_empty(), "never came up: {missing:?}; seen: {seen:#?}");
 }

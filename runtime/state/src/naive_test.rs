@@ -57,6 +57,8 @@ struct Group {
     dead: BTreeMap<Place, DeadLetterView>,
     redriven: Vec<Redriven>,
     n_ever_redriven: u64,
+    /// What was published, of letters that were edited.
+    originals: BTreeMap<Place, Bytes>,
     /// All that ever were.
     removals: Vec<(NodeId, Incarnation)>,
     members: BTreeMap<NodeId, Incarnation>,
@@ -80,6 +82,14 @@ pub(super) fn records(
 }
 
 impl Model {
+    /// All dead letters.
+    pub(super) fn dead(&self) -> impl Iterator<Item = (GroupId, TopicId, Offset)> {
+        let groups = (1..).map(GroupId::new).zip(&self.groups);
+        groups.flat_map(|(id, group)| {
+            group.dead.keys().map(move |&(topic, offset)| (id, topic, Offset::new(offset)))
+        })
+    }
+
     pub(super) fn begin(&mut self, index: LogIndex, step_ms: u64) {
         self.index = index;
         self.ts_ms += step_ms;
@@ -330,16 +340,9 @@ impl Model {
                 Ok(Answer::Redriven(n_redriven))
             }
             Command::RetryNow { group, events } => self.retry_now(group, events),
-            Command::Discard { group, letters } => {
-                let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
-                let mut n_discarded = 0;
-                for (topic, offset) in letters {
-                    n_discarded += u32::from(found.dead.remove(&(topic, offset.get())).is_some());
-                }
-                if n_discarded > 0 {
-                    self.effects.push(Effect::Discarded { group });
-                }
-                Ok(Answer::Discarded(n_discarded))
+            Command::Discard { group, letters } => self.discard(group, letters),
+            Command::EditLetter { group, topic, offset, records } => {
+                self.edit(group, (topic, offset), records.into())
             }
             Command::Checkpoint => {
                 self.effects.push(Effect::Checkpoint);
@@ -402,6 +405,47 @@ impl Model {
         Ok(Answer::Done)
     }
 
+    fn discard(
+        &mut self,
+        group: GroupId,
+        letters: Vec<(TopicId, Offset)>,
+    ) -> Result<Answer, Refused> {
+        let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+        let mut n_discarded = 0;
+        for (topic, offset) in letters {
+            let place = (topic, offset.get());
+            if found.dead.remove(&place).is_some() {
+                found.originals.remove(&place);
+                n_discarded += 1;
+            }
+        }
+        if n_discarded > 0 {
+            self.effects.push(Effect::Discarded { group });
+        }
+        Ok(Answer::Discarded(n_discarded))
+    }
+
+    fn edit(
+        &mut self,
+        group: GroupId,
+        (topic, offset): (TopicId, Offset),
+        after: Bytes,
+    ) -> Result<Answer, Refused> {
+        let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+        let place = (topic, offset.get());
+        let letter = found.dead.get_mut(&place);
+        let letter = letter.ok_or(Refused::NoSuchLetter { topic, offset })?;
+        if named(&after) != named(&letter.records) {
+            return Err(Refused::OtherEvent);
+        }
+        let before = std::mem::replace(&mut letter.records, after.clone());
+        let published = found.originals.remove(&place).unwrap_or(before);
+        if published != after {
+            found.originals.insert(place, published);
+        }
+        Ok(Answer::Done)
+    }
+
     fn purge(&mut self, index: LogIndex) -> Result<Answer, Refused> {
         if !self.checkpoints().contains(&index) {
             return Err(Refused::NotACheckpoint { index });
@@ -451,6 +495,7 @@ impl Model {
                 dead: BTreeMap::new(),
                 redriven: Vec::new(),
                 n_ever_redriven: 0,
+                originals: BTreeMap::new(),
                 removals: Vec::new(),
                 members: BTreeMap::new(),
                 lanes: vec![(None, 0); 256],
@@ -568,6 +613,8 @@ impl Model {
                     let place = (TopicId::new(topic), offset);
                     let standing = state.standing(id, place.0, Offset::new(offset));
                     assert_eq!(standing, self.standing(group, place));
+                    let original = state.original(id, place.0, Offset::new(offset));
+                    assert_eq!(original, group.originals.get(&place));
                 }
             }
         }
@@ -644,6 +691,7 @@ impl Group {
         self.failed.remove(&place);
         if let Some(idx) = self.redriven_idx(place) {
             self.redriven.remove(idx);
+            self.originals.remove(&place);
         }
     }
 
@@ -679,6 +727,14 @@ impl Group {
         };
         lanes.map(owner).collect()
     }
+}
+
+/// What an edit may not change: topic, id, type and key.
+fn named(records: &Bytes) -> Option<(TopicId, String, String, Vec<u8>)> {
+    let records = Records::parse(records.clone()).ok()?;
+    let event = records.events().next()?.ok()?;
+    let event = event.as_new();
+    Some((records.topic, event.id.to_owned(), event.kind.to_owned(), event.key.to_vec()))
 }
 
 /// The finalizer of SplitMix64.

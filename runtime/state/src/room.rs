@@ -35,6 +35,16 @@ impl Room {
         self.letter_bytes -= n_bytes;
     }
 
+    /// Takes or gives back what a letter's payload takes more or less. `false`: there is no room.
+    pub(crate) fn resize_letter(&mut self, bytes_before: usize, bytes_after: usize) -> bool {
+        self.give_letter(bytes_before);
+        let has_room = self.take_letter(bytes_after);
+        if !has_room {
+            assert!(self.take_letter(bytes_before), "it has just been there");
+        }
+        has_room
+    }
+
     /// The message if there is room for it, else an empty one.
     pub(crate) fn take_message(&mut self, message: &str) -> Arc<str> {
         if FAILED_MESSAGE_BYTES_MAX < self.message_bytes + message.len() {

@@ -1,5 +1,6 @@
 //! The state as people see it: topics, groups, dead letters, and where one event stands.
 
+use bytes::Bytes;
 use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
@@ -128,6 +129,11 @@ impl State {
     /// The events that a group gave up, by topic and offset; none if there is no such group.
     pub fn dead_letters(&self, group: GroupId) -> impl Iterator<Item = &DeadLetterView> {
         self.groups.get(&group).into_iter().flat_map(|group| group.letters.dead())
+    }
+
+    /// What was published, if a person edited the dead letter of that event, or redrove it since.
+    pub fn original(&self, group: GroupId, topic: TopicId, offset: Offset) -> Option<&Bytes> {
+        self.groups.get(&group)?.letters.original(topic, offset)
     }
 
     /// The events of a group that wait for another attempt, by topic and offset; none if there is no

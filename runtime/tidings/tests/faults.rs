@@ -14,6 +14,9 @@ use tidings_types::name::TopicName;
 use tidings_types::offset::{LogIndex, Offset};
 use tokio::time::{Instant, sleep};
 
+#[path = "faults/letters.rs"]
+mod letters;
+
 #[path = "faults/pausing.rs"]
 mod pausing;
 

@@ -339,6 +339,20 @@ pub enum Refused {
         /// So often.
         n_left: u32,
     },
+    /// The event is no dead letter of the group.
+    #[error("offset {offset} of {topic} is no dead letter of the group")]
+    NoSuchLetter {
+        /// The topic.
+        topic: TopicId,
+        /// The event.
+        offset: Offset,
+    },
+    /// A payload may be another one, the key and the id may not.
+    #[error("an edited event keeps its id, type, key and time")]
+    OtherEvent,
+    /// There is no room for what was published beside what is to be.
+    #[error("dead letters are full: {DEAD_LETTER_BYTES_MAX} bytes of all groups")]
+    DeadLettersFull,
 }
 
 impl Refused {
@@ -346,15 +360,19 @@ impl Refused {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::AnswerForgotten { .. } | Self::ProducerExpired => Retry::Unknown,
-            Self::SequenceGap { .. } | Self::PurgePinned { .. } => Retry::SameRequest,
+            Self::SequenceGap { .. } | Self::PurgePinned { .. } | Self::DeadLettersFull => {
+                Retry::SameRequest
+            }
             Self::NoSuchTopic { .. }
             | Self::NoSuchGroup { .. }
             | Self::NotACheckpoint { .. }
+            | Self::NoSuchLetter { .. }
             | Self::LeftSince { .. } => Retry::AfterRefresh,
             Self::TooManyTopics
             | Self::TooManyGroups
             | Self::TooManySubscriptions
             | Self::StaleIncarnation
+            | Self::OtherEvent
             | Self::Malformed => Retry::Never,
         }
     }
@@ -383,6 +401,9 @@ mod tests {
             Refused::NotACheckpoint { index: LogIndex::new(4) },
             Refused::PurgePinned { group, topic, floor: Offset::new(5) },
             Refused::LeftSince { n_left: 6 },
+            Refused::NoSuchLetter { topic, offset: Offset::new(7) },
+            Refused::OtherEvent,
+            Refused::DeadLettersFull,
         ];
         for (number, refused) in (0_u32..).zip(in_order) {
             let mut bytes = codec::encode(&refused);

@@ -1,9 +1,17 @@
-//! `tidings dead`: list, show, redrive and drop dead letters.
+//! `tidings dead`: list, show, edit, redrive, drop and export dead letters.
+
+mod meant;
+
+mod pages;
 
 use clap::Subcommand;
-use serde::Deserialize;
+use serde_json::json;
 
-use crate::command::place::{Place, Which};
+use crate::command::dead::meant::{Fit, Meant};
+use crate::command::dead::pages::{LetterList, each, place_of, redrive_at};
+use crate::command::event::tell;
+use crate::command::place::Place;
+use crate::command::publish::{content, given};
 use crate::command::shown;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -19,6 +27,12 @@ pub(crate) enum Command {
         /// Of this group only
         #[arg(long)]
         group: Option<String>,
+        /// What they are like
+        #[command(flatten)]
+        fit: Fit,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
     },
     /// Show one dead letter with its event
     Show {
@@ -27,30 +41,49 @@ pub(crate) enum Command {
         /// The event, as TOPIC@OFFSET
         event: Place,
     },
+    /// Give a dead letter another payload, for when it is redriven; what was published is kept
+    Edit {
+        /// The group that gave it up
+        group: String,
+        /// The event, as TOPIC@OFFSET
+        event: Place,
+        /// The payload: JSON, or - to read it from standard input
+        payload: String,
+        /// The payload is base64, of any bytes
+        #[arg(long)]
+        base64: bool,
+    },
     /// Give dead letters back to their group, behind what waits for the same key
     Redrive {
         /// The group that gave them up
         group: String,
-        /// Which of them
         #[command(flatten)]
-        which: Which,
+        meant: Meant,
+        /// Say how many, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// So many a second at most
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "dry_run")]
+        rate: Option<u32>,
     },
     /// Let dead letters go for good, with their payloads
     Drop {
         /// The group that gave them up
         group: String,
-        /// Which of them
         #[command(flatten)]
-        which: Which,
+        meant: Meant,
+        /// Say how many, and do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
-}
-
-#[derive(Deserialize)]
-struct LetterList {
-    letters: Vec<DeadLetterInfo>,
-    /// So many more are not on the list.
-    #[serde(default)]
-    more: usize,
+    /// Write all dead letters of a group that fit to standard output, one JSON object a line
+    Export {
+        /// The group that gave them up
+        group: String,
+        /// What they are like
+        #[command(flatten)]
+        fit: Fit,
+    },
 }
 
 const HEADER: [&str; 7] = ["GROUP", "EVENT", "TYPE", "REASON", "ATTEMPTS", "SINCE", "MESSAGE"];
@@ -60,13 +93,16 @@ const MESSAGE_CHARS_SHOWN: usize = 60;
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let (server, output) = (context.server()?, &context.output);
     match command {
-        Command::Ls { group } => {
-            let query = group.map(|group| format!("?group={}", segment(&group)));
-            let path = format!("/v1/dead{}", query.unwrap_or_default());
+        Command::Ls { group, fit, limit } => {
+            let mut more = vec![("limit", limit.to_string())];
+            more.extend(group.map(|group| ("group", group)));
+            let path = format!("/v1/dead{}", fit.query(&more));
             let LetterList { letters, more } = server.get(&path).await?;
             output.list(&letters, &HEADER, cells)?;
             if more > 0 {
-                output.say(&format!("and {more} more, which the node did not list"));
+                output.say(&format!(
+                    "and {more} more; --limit shows more of them, `dead export` all"
+                ));
             }
             match letters.first() {
                 None => output.say("no dead letters"),
@@ -87,26 +123,42 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             let place = place_of(&letter);
             output.next(&[&format!("tidings dead redrive {} {place}", letter.group)]);
         }
-        Command::Redrive { group, which } => {
-            let body = which.body("letters");
+        Command::Edit { group, event, payload, base64 } => {
+            let Place { topic, offset } = &event;
+            let body = edit_body(&payload, base64)?;
+            let path = format!("/v1/groups/{}/dead/{}/{offset}", segment(&group), segment(topic));
+            let letter: DeadLetterInfo = server.put(&path, JSON, body).await?;
+            output.one(&letter, show)?;
+            output.next(&[&format!("tidings dead redrive {group} {event}")]);
+        }
+        Command::Redrive { group, meant, dry_run, rate } => {
+            let body = meant.body(dry_run)?;
             let path = format!("/v1/groups/{}/dead/redrive", segment(&group));
-            let done: RedriveInfo = server.post(&path, JSON, body).await?;
-            output.one(&done, |done| format!("{} redriven to {group}", done.redriven))?;
+            let done: RedriveInfo = match rate {
+                Some(rate) => redrive_at(context, &group, &meant, rate).await?,
+                None => server.post(&path, JSON, body).await?,
+            };
+            output.one(&done, |done| match done.dry_run {
+                true => format!("{} would be redriven to {group}", done.redriven),
+                false => format!("{} redriven to {group}", done.redriven),
+            })?;
             output.next(&[&format!("tidings group show {group}"), "tidings dead ls"]);
         }
-        Command::Drop { group, which } => {
-            let body = which.body("letters");
+        Command::Drop { group, meant, dry_run } => {
+            let body = meant.body(dry_run)?;
             let path = format!("/v1/groups/{}/dead/discard", segment(&group));
             let done: DiscardInfo = server.post(&path, JSON, body).await?;
-            output.one(&done, |done| format!("{} of {group} dropped for good", done.discarded))?;
+            output.one(&done, |done| match done.dry_run {
+                true => format!("{} of {group} would be dropped for good", done.discarded),
+                false => format!("{} of {group} dropped for good", done.discarded),
+            })?;
             output.next(&["tidings dead ls"]);
+        }
+        Command::Export { group, fit } => {
+            each(&server, &group, &fit, |letter| output.json_line(&letter)).await?;
         }
     }
     Ok(())
-}
-
-fn place_of(letter: &DeadLetterInfo) -> Place {
-    Place { topic: letter.topic.clone(), offset: letter.event.offset }
 }
 
 fn cells(letter: &DeadLetterInfo) -> Vec<String> {
@@ -125,5 +177,21 @@ fn show(letter: &DeadLetterInfo) -> String {
     let DeadLetterInfo { group, reason, message, attempts, dead_at, .. } = letter;
     let event = shown::event(&letter.topic, &letter.event);
     let attempts = counted((*attempts).into(), "attempt");
-    format!("{group} gave up at {dead_at} after {attempts}: {reason}\n{message}\n\n{event}")
+    let mut text =
+        format!("{group} gave up at {dead_at} after {attempts}: {reason}\n{message}\n\n{event}");
+    if let Some(original) = &letter.original {
+        text.push_str(&format!("\nedited; published was\n{}", shown::content(original)));
+    }
+    for attempt in &letter.tried {
+        text.push_str(&format!("\n  {}", tell(attempt)));
+    }
+    text
+}
+
+fn edit_body(payload: &str, is_base64: bool) -> Result<String, Failure> {
+    if is_base64 {
+        return Ok(json!({ "data_base64": given(payload)?.trim() }).to_string());
+    }
+    // Its bytes stay as they were given.
+    Ok(format!(r#"{{"data":{}}}"#, content(payload)?))
 }

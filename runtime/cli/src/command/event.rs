@@ -70,7 +70,7 @@ fn word_for(story: &GroupStory) -> &str {
     }
 }
 
-fn tell(attempt: &AttemptInfo) -> String {
+pub(crate) fn tell(attempt: &AttemptInfo) -> String {
     let AttemptInfo { at, attempt: number, worker, took_us, outcome, message } = attempt;
     let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     let took_us = count(*took_us);

@@ -106,16 +106,28 @@ fn outgoing(args: &Args) -> Result<String, Failure> {
     Ok(serde_json::to_string(&event).expect("text and checked JSON can be written"))
 }
 
-fn content(data: &str) -> Result<Box<RawValue>, Failure> {
-    let mut text = data.to_owned();
-    if data == "-" {
-        text.clear();
-        io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("-", &error))?;
-    }
-    RawValue::from_string(text).map_err(|error| Failure::Usage {
+/// An event's content as it was given, or read from standard input for `-`.
+///
+/// # Errors
+/// If it cannot be read, or is not JSON.
+pub(crate) fn content(data: &str) -> Result<Box<RawValue>, Failure> {
+    RawValue::from_string(given(data)?).map_err(|error| Failure::Usage {
         what: format!("the event's content is not JSON: {error}"),
         help: "a text needs its quotes: '\"hello\"'",
     })
+}
+
+/// Text as it was given, or standard input for `-`.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn given(data: &str) -> Result<String, Failure> {
+    if data != "-" {
+        return Ok(data.to_owned());
+    }
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("-", &error))?;
+    Ok(text)
 }
 
 async fn publish_file(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidings_state::{Standing, State};
 use tidings_types::effect::NEVER_MS;
 use tidings_types::event::id_time_ms;
-use tidings_types::id::TopicId;
+use tidings_types::id::{GroupId, TopicId};
 use tidings_types::layout::records::Event;
 use tidings_types::offset::Offset;
 
@@ -132,6 +132,18 @@ impl NodeHandle {
         Ok(events_from(&blocks, offset).next().map(|(_, event)| event))
     }
 
+    /// The attempts of one group on an event that this process remembers.
+    pub(super) fn remembered(
+        &self,
+        group: GroupId,
+        topic: TopicId,
+        offset: Offset,
+    ) -> Vec<AttemptInfo> {
+        let remembered = self.shared.stories.of(topic, offset);
+        let of_group = remembered.iter().filter(|attempt| attempt.group == group);
+        of_group.map(attempt_info).collect()
+    }
+
     async fn tell(
         &self,
         topic: TopicId,
@@ -139,10 +151,8 @@ impl NodeHandle {
         event: &Event,
     ) -> Result<StoryInfo, FindError> {
         let standings = self.inspect(move |core| standings(core.state(), topic, offset)).await?;
-        let remembered = self.shared.stories.of(topic, offset);
         let groups = standings.into_iter().map(|(group, name, standing)| {
-            let attempts = remembered.iter().filter(|attempt| attempt.group == group);
-            let attempts = attempts.map(attempt_info).collect();
+            let attempts = self.remembered(group, topic, offset);
             self.group_story(name, &standing, attempts)
         });
         Ok(StoryInfo {
@@ -177,7 +187,7 @@ impl NodeHandle {
     }
 }
 
-type Standings = Vec<(tidings_types::id::GroupId, String, Standing)>;
+type Standings = Vec<(GroupId, String, Standing)>;
 
 fn standings(state: &State, topic: TopicId, offset: Offset) -> Standings {
     let readers =

@@ -1,13 +1,23 @@
 //! Events that wait for another attempt: list them, and let them wait no longer.
 
-use tidings_state::{FailingView, State};
+use tidings_state::FailingView;
 use tidings_types::effect::{Answer, NEVER_MS};
 use tidings_types::layout::command::Command;
-use tidings_types::name::GroupName;
+use tidings_types::name::{GroupName, TopicName};
+use tidings_types::offset::Offset;
 
 use crate::api::WaitingInfo;
 use crate::error::{CommandError, FindError};
-use crate::handle::{Letters, NodeHandle};
+use crate::handle::NodeHandle;
+
+/// Which of the events that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Every one.
+    All,
+    /// These.
+    These(Vec<(TopicName, Offset)>),
+}
 
 impl NodeHandle {
     /// The events of a group that wait for another attempt, paused ones too, by topic and offset. At
@@ -41,12 +51,18 @@ impl NodeHandle {
     ///
     /// # Errors
     /// If there is no such group, or the command fails.
-    pub async fn retry_now(&self, group: &GroupName, which: Letters) -> Result<u32, FindError> {
+    pub async fn retry_now(&self, group: &GroupName, which: Waiting) -> Result<u32, FindError> {
         let group = self.find_group(group).await?.id;
-        let all = move |state: &State| {
-            state.failing(group).map(|view| (view.topic, view.offset)).collect()
+        let events = match which {
+            Waiting::These(events) => self.numbered(events),
+            Waiting::All => {
+                let failing = move |core: &tidings_replica::Replica| {
+                    let failing = core.state().failing(group);
+                    failing.map(|view| (view.topic, view.offset)).collect()
+                };
+                self.inspect(failing).await?
+            }
         };
-        let events = self.meant(which, all).await?;
         match self.shared.commands.run(Command::RetryNow { group, events }).await? {
             Answer::Retried(n_events) => Ok(n_events),
             _ => Err(CommandError::Unknown.into()),

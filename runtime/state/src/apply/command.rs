@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidings_types::effect::{Answer, Effect, Refused};
 use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
 use tidings_types::layout::command::{Command, GroupStart};
+use tidings_types::layout::records::Records;
 use tidings_types::limits::{GROUPS_MAX, MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::{LogIndex, Offset};
 
-use super::outcomes;
+use super::{outcomes, records};
 use crate::group::{Group, changing};
 use crate::mailbox::Mailbox;
 use crate::state::State;
@@ -50,6 +52,10 @@ pub(super) fn apply(
         }
         Command::Discard { group, letters } => {
             discard(state, group, &letters, effects).map(Answer::Discarded)
+        }
+        Command::EditLetter { group, topic, offset, records } => {
+            let place = (topic, offset);
+            edit(state, group, place, records.into()).map(|()| Answer::Done)
         }
         Command::Checkpoint => {
             effects.push(Effect::Checkpoint);
@@ -229,6 +235,18 @@ fn discard(
         effects.push(Effect::Discarded { group });
     }
     Ok(n_discarded)
+}
+
+fn edit(
+    state: &mut State,
+    group: GroupId,
+    place: (TopicId, Offset),
+    records: Bytes,
+) -> Result<(), Refused> {
+    let parsed = Records::parse(records.clone()).map_err(|_| Refused::Malformed)?;
+    records::check(&parsed)?;
+    let State { groups, room, .. } = state;
+    changing(groups, group)?.letters.edit(place, records, room)
 }
 
 /// Gives up the entries up to a Checkpoint entry, unless a group still needs one of their events.

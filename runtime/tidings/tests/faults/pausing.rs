@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidings::prelude::*;
 use tidings::testkit::TestNode;
-use tidings_node::handle::Letters;
+use tidings_node::handle::{Letters, Waiting};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
 use tokio::time::sleep;
@@ -69,17 +69,17 @@ async fn paused_key_waits_for_a_person_over_hours_and_restarts() {
     assert_eq!((n_all, paused.offset, paused.attempts), (1, 0, 3));
     assert_eq!((&paused.next_attempt_at, paused.message.as_str()), (&None, "thirteen"));
 
-    let these = Letters::These(vec![(TopicName::new("doses").unwrap(), Offset::new(0))]);
+    let these = Waiting::These(vec![(TopicName::new("doses").unwrap(), Offset::new(0))]);
     assert_eq!(node.handle().retry_now(&name, these).await, Ok(1));
     sleep(40.mins()).await;
     assert_eq!(journal.attempts("ann", 13), [1, 2, 3, 4], "one more, and it is paused again");
     assert_eq!(node.handle().group(&name).await.unwrap().paused, 1);
 
     IS_MENDED.store(true, Ordering::Relaxed);
-    assert_eq!(node.handle().retry_now(&name, Letters::All).await, Ok(1));
+    assert_eq!(node.handle().retry_now(&name, Waiting::All).await, Ok(1));
     node.settled("careful").await;
     assert_eq!((journal.attempts("ann", 13).len(), journal.attempts("ann", 14).len()), (5, 1));
-    assert_eq!(node.handle().retry_now(&name, Letters::All).await, Ok(0));
+    assert_eq!(node.handle().retry_now(&name, Waiting::All).await, Ok(0));
 }
 
 /// Gives up on what is negative, waits long after what is odd.
@@ -122,7 +122,7 @@ async fn back_off_ends_and_letters_go_when_a_person_says_so() {
     while node.handle().waiting(&name, 9).await.unwrap().1 == 0 {
         sleep(10.millis()).await;
     }
-    assert_eq!(node.handle().retry_now(&name, Letters::All).await, Ok(1));
+    assert_eq!(node.handle().retry_now(&name, Waiting::All).await, Ok(1));
     node.settled("picky").await;
     assert!(begun.elapsed() < 5.mins(), "nobody waited for the hour");
 

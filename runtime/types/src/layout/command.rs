@@ -99,6 +99,18 @@ pub enum Command {
         /// Which dead letters; unknown ones are passed over.
         letters: Vec<(TopicId, Offset)>,
     },
+    /// A dead letter gets another payload, for when it is redriven. What was published is kept beside
+    /// it, until it is settled or discarded.
+    EditLetter {
+        /// The group.
+        group: GroupId,
+        /// The event's topic.
+        topic: TopicId,
+        /// The event's offset.
+        offset: Offset,
+        /// The event as it is to be: a records section of this one event, with the key that it had.
+        records: Vec<u8>,
+    },
 }
 
 /// Where a new group begins.
@@ -195,6 +207,11 @@ mod tests {
         assert_eq!(Command::parse(&purge.clone().encode()), Ok(purge));
         let discard = Command::Discard { group: GroupId::new(2), letters: Vec::new() };
         assert_eq!(discard.encode(), b"\0\0\0\0\x0A\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0");
+        let (group, topic) = (GroupId::new(2), TopicId::new(3));
+        let edit = Command::EditLetter { group, topic, offset: Offset::new(4), records: vec![5] };
+        let golden =
+            b"\0\0\0\0\x0B\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x05";
+        assert_eq!(edit.encode(), golden);
     }
 
     proptest! {

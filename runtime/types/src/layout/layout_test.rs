@@ -147,6 +147,12 @@ fn command() -> impl Strategy<Value = Command> {
         (group(), letters())
             .prop_map(|(group, letters)| Command::Discard { group, letters })
             .boxed(),
+        (group(), any::<(u32, u64, Vec<u8>)>())
+            .prop_map(|(group, (topic, offset, records))| {
+                let (topic, offset) = (TopicId::new(topic), Offset::new(offset));
+                Command::EditLetter { group, topic, offset, records }
+            })
+            .boxed(),
         Just(Command::Checkpoint).boxed(),
         any::<u64>().prop_map(|index| Command::Purge { index: LogIndex::new(index) }).boxed(),
     ])
@@ -166,6 +172,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::JoinAgain { .. } => 8,
         Command::RetryNow { .. } => 9,
         Command::Discard { .. } => 10,
+        Command::EditLetter { .. } => 11,
     }
 }
 
