@@ -264,6 +264,7 @@ impl Dispatcher {
                 self.touch(group).retry_now(topic, offset, now_ms);
             }
             &Effect::Discarded { group } => self.touch(group).letters_discarded(),
+            &Effect::Paused { group, is_paused } => self.touch(group).set_paused(is_paused),
             Effect::Published(_)
             | Effect::TopicCreated { .. }
             | Effect::Answered { .. }

@@ -220,6 +220,8 @@ fn routes_answer() {
         ("GET", "/v1/topics/users/events?form=1", 400),
         ("POST", "/v1/topics", 415),
         ("POST", "/v1/groups/g/dead/redrive", 415),
+        ("POST", "/v1/groups/g/pause", 415),
+        ("POST", "/v1/groups/g/resume", 415),
     ] {
         let answer = served.ask(method, path, "", "");
         assert_eq!(answer.status, status, "{method} {path}");
@@ -229,6 +231,8 @@ fn routes_answer() {
     assert!(allowed.head.contains("allow: get,head,post"), "{}", allowed.head);
     let answer = served.post("/v1/groups/g/dead/redrive", "{}");
     assert_eq!((answer.status, &*answer.code()), (422, "T0203"));
+    assert_eq!(served.post("/v1/groups/g/pause", "{}").status, 404);
+    assert_eq!(served.post("/v1/groups/g/pause", r#"{"for":"1h"}"#).status, 422);
     let metrics = served.get("/metrics");
     let line = "tidings_edge_requests_total{route=\"/v1/topics/{topic}\",code=\"404\"} 1";
     assert!(metrics.text().contains(line), "{}", metrics.text());
@@ -345,6 +349,34 @@ fn metrics_have_their_names_and_are_current() {
         assert!(1.0 <= of("count"), "{text}");
         assert!(0.0 < of("sum") && of("sum") < 60.0 * of("count"), "{text}");
     }
+}
+
+/// A group that is paused hands nothing out and says why; resumed it goes on where it was.
+#[test]
+fn paused_group_waits() {
+    const DONE: &str = r#"tidings_attempts_total{group="readers",outcome="done"}"#;
+    let (_release, released) = watch::channel(true);
+    let served = Served::start_with(vec![obedient(released)], Router::new(), None);
+    let post = |what: &str| {
+        let event = json!({"type": "a.v1", "key": what, "data": what});
+        assert_eq!(served.post(EVENTS, &event.to_string()).status, 201);
+    };
+    post("one");
+    metrics_when(&served, r#"tidings_group_lag_events{group="readers"}"#, |lag| lag == 0.0);
+    for _ in 0..2 {
+        let paused = served.post("/v1/groups/readers/pause", "{}").json();
+        assert_eq!(paused["state"], "paused");
+        let why = paused["reason"].as_str().unwrap();
+        assert!(why.contains("`tidings group resume readers`"), "{why}");
+    }
+    (0..5).for_each(|n| post(&format!("later {n}")));
+    let shown = served.get("/v1/groups/readers").json();
+    assert_eq!((&shown["state"], &shown["lag"]), (&json!("paused"), &json!(5)));
+    assert_eq!(value(served.get("/metrics").text(), DONE), 1.0);
+    let resumed = served.post("/v1/groups/readers/resume", "{}").json();
+    assert_eq!(resumed["state"], "running");
+    metrics_when(&served, r#"tidings_group_lag_events{group="readers"}"#, |lag| lag == 0.0);
+    assert_eq!(value(served.get("/metrics").text(), DONE), 6.0);
 }
 
 /// Dead letters are a workplace: they are found, edited and sent back over HTTP, and a dry run does

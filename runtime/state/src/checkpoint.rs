@@ -2,7 +2,7 @@
 //!
 //! Bincode of a versioned enum. The second form adds the Checkpoint entries that a purge may name, the
 //! third how often members were taken out of their groups, the fourth what was published of dead letters
-//! that were edited; older ones are still read, as states that
+//! that were edited, and which groups are paused; older ones are still read, as states that
 //! remember none. The form is canonical, equal states give equal bytes, so the bytes' hash is the
 //! state's digest. What can be derived is not stored but derived again, and whatever an apply relies
 //! on is checked while that is done.
@@ -67,19 +67,26 @@ impl DecodeError {
     }
 }
 
-/// What was published of dead letters that were edited.
-type Edited = BTreeMap<GroupId, Originals>;
+/// What stands behind all groups in later forms.
+#[derive(Default)]
+struct Later {
+    left: BTreeMap<GroupId, Left>,
+    /// What was published of dead letters that were edited.
+    edited: BTreeMap<GroupId, Originals>,
+    /// In ascending order.
+    paused: Vec<GroupId>,
+}
 
 /// All forms. They are written from references and read as values.
 #[derive(Serialize, Deserialize)]
-enum Form<S, B, L, O> {
+enum Form<S, B, L, O, P> {
     /// Read only.
     V1(S),
     /// Read only.
     V2(S, B),
     /// Read only.
     V3(S, B, L),
-    V4(S, B, L, O),
+    V4(S, B, L, O, P),
 }
 
 impl State {
@@ -90,7 +97,9 @@ impl State {
         let edited = self.groups.iter().map(|(&id, group)| (id, group.letters.originals()));
         let edited: BTreeMap<GroupId, &Originals> =
             edited.filter(|(_, originals)| !originals.is_empty()).collect();
-        codec::encode(&Form::V4(self, &self.boundaries, left, edited))
+        let paused = self.groups.iter().filter(|(_, group)| group.is_paused);
+        let paused: Vec<GroupId> = paused.map(|(&id, _)| id).collect();
+        codec::encode(&Form::V4(self, &self.boundaries, left, edited, paused))
     }
 
     /// The state of what [`State::encode`] gave.
@@ -99,19 +108,20 @@ impl State {
     /// If the bytes are not a sound state of a known version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let unsound = |what| DecodeError::Unsound { what };
-        let (mut state, left, edited): (Self, BTreeMap<GroupId, Left>, Edited) =
-            match codec::decode_checkpoint(bytes)? {
-                Form::V1(state) => (state, BTreeMap::new(), Edited::new()),
-                Form::V2(state, boundaries) => {
-                    (Self { boundaries, ..state }, BTreeMap::new(), Edited::new())
-                }
-                Form::V3(state, boundaries, left) => {
-                    (Self { boundaries, ..state }, left, Edited::new())
-                }
-                Form::V4(state, boundaries, left, edited) => {
-                    (Self { boundaries, ..state }, left, edited)
-                }
-            };
+        let mut later = Later::default();
+        let mut state: Self = match codec::decode_checkpoint(bytes)? {
+            Form::V1(state) => state,
+            Form::V2(state, boundaries) => Self { boundaries, ..state },
+            Form::V3(state, boundaries, left) => {
+                later.left = left;
+                Self { boundaries, ..state }
+            }
+            Form::V4(state, boundaries, left, edited, paused) => {
+                later = Later { left, edited, paused };
+                Self { boundaries, ..state }
+            }
+        };
+        let Later { left, edited, paused } = later;
         for (group, left) in left {
             let found = changing(&mut state.groups, group).ok().filter(|_| !left.is_empty());
             found.ok_or(unsound("groups"))?.left = left;
@@ -119,6 +129,12 @@ impl State {
         for (group, originals) in edited {
             let found = changing(&mut state.groups, group).ok().filter(|_| !originals.is_empty());
             found.ok_or(unsound("groups"))?.letters.restore(originals);
+        }
+        let mut before = None;
+        for group in paused {
+            let found = changing(&mut state.groups, group).ok().filter(|_| before < Some(group));
+            found.ok_or(unsound("groups"))?.is_paused = true;
+            before = Some(group);
         }
         if !state.topics.restore() {
             return Err(unsound("topics"));
@@ -190,9 +206,9 @@ mod tests {
     #[test]
     fn form_is_frozen() {
         let state = [0; 8 + 8 + 8 + 4 + 8 + 8 + 4 + 8];
-        let golden = [b"\x03\0\0\0".as_slice(), &state, &[0; 8], &[0; 8], &[0; 8]].concat();
+        let golden = [b"\x03\0\0\0".as_slice(), &state, &[0; 8], &[0; 8], &[0; 16]].concat();
         assert_eq!(State::new().encode(), golden);
-        assert_eq!(sample().digest(), 0x463cd0776aa3de21);
+        assert_eq!(sample().digest(), 0xd5466ce94309ec8c);
     }
 
     /// Who joins again must know how often it was taken out, also after a restart.
@@ -215,17 +231,17 @@ mod tests {
     #[test]
     fn older_forms_are_still_read() {
         let whole = sample();
-        let written = codec::encode(&Form::<_, _, (), ()>::V2(&whole, &whole.boundaries));
+        let written = codec::encode(&Form::<_, _, (), (), ()>::V2(&whole, &whole.boundaries));
         assert_eq!(xxh3_64(&written), 0x0a5d0a74798e2b88);
         assert_eq!(State::decode(&written), Ok(whole));
         let whole = sample();
         let none = BTreeMap::<GroupId, Left>::new();
-        let written = codec::encode(&Form::<_, _, _, ()>::V3(&whole, &whole.boundaries, none));
+        let written = codec::encode(&Form::<_, _, _, (), ()>::V3(&whole, &whole.boundaries, none));
         assert_eq!(xxh3_64(&written), 0x4d51a829135adf7e);
         assert_eq!(State::decode(&written), Ok(whole));
         let mut old = sample();
         old.boundaries = Boundaries::default();
-        let written = codec::encode(&Form::<_, Boundaries, (), ()>::V1(&old));
+        let written = codec::encode(&Form::<_, Boundaries, (), (), ()>::V1(&old));
         assert_eq!(xxh3_64(&written), 0xf488315763598419);
         assert_eq!(State::decode(&written), Ok(old));
         assert_eq!(State::decode(&written).unwrap().checkpoints().count(), 0);

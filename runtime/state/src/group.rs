@@ -48,6 +48,9 @@ pub(crate) struct Group {
     pub(crate) left: Left,
     pub(crate) lanes: Lanes,
     pub(crate) letters: DeadLetters,
+    /// A person paused it. In the checkpoint it stands behind all groups.
+    #[serde(skip)]
+    pub(crate) is_paused: bool,
 }
 
 impl Group {
@@ -60,6 +63,7 @@ impl Group {
             left: BTreeMap::new(),
             lanes: Lanes::without_owner(),
             letters: DeadLetters::default(),
+            is_paused: false,
         }
     }
 
@@ -208,6 +212,7 @@ impl Group {
             members: self.members(),
             left: self.left(),
             redriven: self.letters.redriven(),
+            is_paused: self.is_paused,
         }
     }
 

@@ -71,6 +71,10 @@ enum Op {
         payload: Vec<u8>,
         is_other: bool,
     },
+    SetPaused {
+        group: u32,
+        is_paused: bool,
+    },
     CreateTopic {
         name: u8,
     },
@@ -154,6 +158,7 @@ fn outcome() -> impl Strategy<Value = Op> {
         3 => (group_number(), letters.clone()).prop_map(|(group, letters)| Op::Redrive { group, letters }),
         2 => (group_number(), letters.clone()).prop_map(|(group, events)| Op::RetryNow { group, events }),
         1 => (group_number(), letters).prop_map(|(group, letters)| Op::Discard { group, letters }),
+        1 => (group_number(), any::<bool>()).prop_map(|(group, is_paused)| Op::SetPaused { group, is_paused }),
         6 => (edited, payload, prop::bool::weighted(0.3)).prop_map(
             |((group, topic, offset), payload, is_other)| {
                 Op::Edit { group, topic, offset, payload, is_other }
@@ -315,6 +320,9 @@ fn command(op: Op, model: &Model) -> Command {
             let records = edited_records(topic, &payload, is_other).to_vec();
             Command::EditLetter { group, topic, offset, records }
         }
+        Op::SetPaused { group, is_paused } => {
+            Command::SetPaused { group: GroupId::new(group), is_paused }
+        }
         Op::CreateTopic { name } => Command::CreateTopic { name: topic_name(name) },
         Op::CreateGroup { name, topics, start } => {
             let topics = topics.into_iter().map(topic_name).collect();
@@ -418,7 +426,7 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 35] = [
+const KINDS: [&str; 36] = [
     "Accepted",
     "Answered Discarded",
     "Answered Done",
@@ -443,6 +451,7 @@ const KINDS: [&str; 35] = [
     "OutcomeRefused AlreadySettled",
     "OutcomeRefused LaneMoved",
     "OutcomeRefused NoSuchEvent",
+    "Paused",
     "Published AnswerForgotten",
     "Published Malformed",
     "Published NoSuchTopic",

@@ -57,6 +57,7 @@ struct Group {
     dead: BTreeMap<Place, DeadLetterView>,
     redriven: Vec<Redriven>,
     n_ever_redriven: u64,
+    is_paused: bool,
     /// What was published, of letters that were edited.
     originals: BTreeMap<Place, Bytes>,
     /// All that ever were.
@@ -344,6 +345,11 @@ impl Model {
             Command::EditLetter { group, topic, offset, records } => {
                 self.edit(group, (topic, offset), records.into())
             }
+            Command::SetPaused { group, is_paused } => {
+                self.group(group).ok_or(Refused::NoSuchGroup { group })?.is_paused = is_paused;
+                self.effects.push(Effect::Paused { group, is_paused });
+                Ok(Answer::Done)
+            }
             Command::Checkpoint => {
                 self.effects.push(Effect::Checkpoint);
                 Ok(Answer::Done)
@@ -495,6 +501,7 @@ impl Model {
                 dead: BTreeMap::new(),
                 redriven: Vec::new(),
                 n_ever_redriven: 0,
+                is_paused: false,
                 originals: BTreeMap::new(),
                 removals: Vec::new(),
                 members: BTreeMap::new(),
@@ -578,6 +585,7 @@ impl Model {
             members: group.members.clone().into_iter().collect(),
             left: group.left(),
             redriven: group.redriven.clone(),
+            is_paused: group.is_paused,
         }
     }
 
@@ -643,6 +651,7 @@ impl Model {
             mailboxes: snapshot.mailboxes.iter().map(mailbox).collect(),
             n_dead: group.dead.len(),
             n_redriven: group.redriven.len(),
+            is_paused: group.is_paused,
         }
     }
 

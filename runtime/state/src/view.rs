@@ -39,6 +39,8 @@ pub struct GroupView {
     pub n_dead: usize,
     /// How many of them it was given once more and has not settled.
     pub n_redriven: usize,
+    /// A person paused it.
+    pub is_paused: bool,
 }
 
 /// A mailbox.
@@ -192,6 +194,7 @@ impl State {
             mailboxes: mailboxes.collect(),
             n_dead: group.letters.n_dead(),
             n_redriven: group.letters.n_redriven(),
+            is_paused: group.is_paused,
         }
     }
 

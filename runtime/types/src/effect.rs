@@ -110,6 +110,13 @@ pub enum Effect {
         /// The answer.
         answer: Result<Answer, Refused>,
     },
+    /// A person pauses a group, or lets it go on.
+    Paused {
+        /// The group.
+        group: GroupId,
+        /// It pauses, or goes on.
+        is_paused: bool,
+    },
     /// Every replica writes a checkpoint of the state as it is after this entry.
     Checkpoint,
     /// Entries up to this one may go: no group needs an event of theirs, and each topic's earliest
@@ -181,6 +188,8 @@ pub struct GroupSnapshot {
     pub left: Vec<(NodeId, Incarnation, u32)>,
     /// Redriven events that are not settled yet, oldest first.
     pub redriven: Vec<Redriven>,
+    /// A person paused it.
+    pub is_paused: bool,
 }
 
 /// One mailbox: what its group has not settled yet.

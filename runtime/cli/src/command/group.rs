@@ -1,4 +1,4 @@
-//! `tidings group`: list and show groups, and let waiting events go on.
+//! `tidings group`: list and show groups, pause them, and let waiting events go on.
 
 use clap::Subcommand;
 use serde::Deserialize;
@@ -18,6 +18,16 @@ pub(crate) enum Command {
     /// Show one group and its mailboxes
     Show {
         /// Its name
+        group: String,
+    },
+    /// Hand nothing more out, until it is resumed; what is published waits
+    Pause {
+        /// The group
+        group: String,
+    },
+    /// Go on with a group that was paused
+    Resume {
+        /// The group
         group: String,
     },
     /// List the events that wait for another attempt, or for you, each with its key behind it
@@ -73,6 +83,18 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             } else {
                 output.next(&["tidings status"]);
             }
+        }
+        Command::Pause { group } => {
+            let path = format!("/v1/groups/{}/pause", segment(&group));
+            let paused: GroupInfo = server.post(&path, JSON, "{}").await?;
+            output.one(&paused, show)?;
+            output.next(&[&format!("tidings group resume {group}")]);
+        }
+        Command::Resume { group } => {
+            let path = format!("/v1/groups/{}/resume", segment(&group));
+            let resumed: GroupInfo = server.post(&path, JSON, "{}").await?;
+            output.one(&resumed, show)?;
+            output.next(&[&format!("tidings group show {group}")]);
         }
         Command::Waiting { group } => {
             let path = format!("/v1/groups/{}/waiting", segment(&group));

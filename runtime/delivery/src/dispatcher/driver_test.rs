@@ -561,6 +561,8 @@ impl World {
         let (node, group, worker) = place;
         assert!(self.is_leading, "handed out without leading");
         assert!(!self.draining.contains(&group), "handed out while draining");
+        let is_paused = self.state.groups().any(|found| found.id == group && found.is_paused);
+        assert!(!is_paused, "handed out while paused");
         assert!((1..=DELIVERY_EVENTS_MAX).contains(&deliveries.len()));
         let sizes = deliveries.iter().map(|delivery| delivery.event.encoded_bytes());
         assert!(deliveries.len() == 1 || sizes.sum::<usize>() <= DELIVERY_BYTES_MAX);
@@ -1066,6 +1068,7 @@ impl World {
             self.heal();
         }
         for group in self.groups.clone() {
+            self.command(Command::SetPaused { group, is_paused: false });
             self.serve(group);
         }
         let places: Vec<_> = self.workers.keys().copied().collect();
@@ -1187,7 +1190,7 @@ impl World {
             assert_eq!(self.mail_ids.len(), self.n_turns);
             // What another node has settled meanwhile counts no more.
             let n_most = self.n_failures_told;
-            let n_least = n_most - self.n_settled_elsewhere;
+            let n_least = n_most.saturating_sub(self.n_settled_elsewhere);
             let is_exact = (n_least..=n_most).contains(&self.n_failures_counted);
             assert!(is_exact, "attempts are not counted once");
         }

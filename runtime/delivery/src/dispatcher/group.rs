@@ -56,6 +56,8 @@ pub(super) struct Group {
     pub(super) scratch: Vec<TrackId>,
     /// The moment for which a wake is asked.
     pub(super) wake_ms: Option<u64>,
+    /// A person paused it: nothing is handed out.
+    is_paused: bool,
     /// It stands in the dispatcher's list of groups that something happened to.
     pub(super) is_dirty: bool,
 }
@@ -117,6 +119,7 @@ impl Group {
             outbox: Outbox::default(),
             scratch: Vec::new(),
             wake_ms: None,
+            is_paused: false,
             is_dirty: false,
         }
     }
@@ -143,6 +146,7 @@ impl Group {
             }
         }
         self.left.clone_from(&snapshot.left);
+        self.is_paused = snapshot.is_paused;
         self.lanes_moved(&snapshot.lanes, &snapshot.members, step);
     }
 
@@ -305,6 +309,12 @@ impl Group {
         self.mailboxes.get(idx as usize)?.window.get(offset)
     }
 
+    /// A person pauses the group, or lets it go on.
+    pub(super) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.want_all();
+    }
+
     /// All lanes that have something to hand out say so.
     pub(super) fn want_all(&mut self) {
         for lane in Lane::all() {
@@ -337,7 +347,7 @@ impl Group {
         if self.is_open() {
             self.wake_mailboxes(step.now_ms);
             // Handing out makes room to pull, and pulling gives more to hand out.
-            while self.pull(step) | self.deliver(step) {}
+            while self.pull(step) | (!self.is_paused && self.deliver(step)) {}
         }
         self.propose(step);
         self.tell_confirmed(step);

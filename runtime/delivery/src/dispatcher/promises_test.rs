@@ -71,7 +71,11 @@ fn one_step(world: &mut World, faults: Faults) {
         196 if faults.leaders && world.is_leading => world.follow(),
         195 if !world.is_leading => world.settle_elsewhere(group, topic),
         196..199 if !world.is_leading => world.lead(),
-        197..200 => world.apply_late(),
+        197 => {
+            let is_paused = world.chance(40);
+            world.command(Command::SetPaused { group, is_paused });
+        }
+        198 | 199 => world.apply_late(),
         _ => {}
     }
 }

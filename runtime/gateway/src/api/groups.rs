@@ -21,6 +21,31 @@ pub(crate) async fn show(State(api): State<Api>, Segments(name): Segments<String
     ok(&api.handle().group(&group(name)?).await?)
 }
 
+/// A body that says nothing: JSON all the same, as a page of another site cannot send it unasked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Lets nothing more of a group be handed out.
+pub(crate) async fn pause(
+    State(api): State<Api>,
+    Segments(name): Segments<String>,
+    request: Request,
+) -> Answer {
+    let (name, Nothing {}) = (group(name)?, api.read_json(request).await?);
+    ok(&api.handle().pause(&name).await?)
+}
+
+/// Lets a group go on that was paused.
+pub(crate) async fn resume(
+    State(api): State<Api>,
+    Segments(name): Segments<String>,
+    request: Request,
+) -> Answer {
+    let (name, Nothing {}) = (group(name)?, api.read_json(request).await?);
+    ok(&api.handle().resume(&name).await?)
+}
+
 #[derive(Serialize)]
 struct WaitingList {
     events: Vec<WaitingInfo>,

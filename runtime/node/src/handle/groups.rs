@@ -1,6 +1,7 @@
 //! Groups as people see them: the log's view of their mailboxes, and this process's of their workers.
 
 use tidings_state::{GroupView, MailboxView};
+use tidings_types::layout::command::Command;
 use tidings_types::name::GroupName;
 
 use crate::api::{GroupInfo, MailboxInfo};
@@ -25,6 +26,29 @@ impl NodeHandle {
         Ok(self.group_info(&self.find_group(name).await?))
     }
 
+    /// Lets nothing more of a group be handed out, until it is [resumed](Self::resume): over restarts,
+    /// too. What is out goes on its way; what is published waits. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// If there is no such group, or the command fails.
+    pub async fn pause(&self, group: &GroupName) -> Result<GroupInfo, FindError> {
+        self.set_paused(group, true).await
+    }
+
+    /// Lets a group go on that a person paused. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// If there is no such group, or the command fails.
+    pub async fn resume(&self, group: &GroupName) -> Result<GroupInfo, FindError> {
+        self.set_paused(group, false).await
+    }
+
+    async fn set_paused(&self, name: &GroupName, is_paused: bool) -> Result<GroupInfo, FindError> {
+        let group = self.find_group(name).await?.id;
+        self.shared.commands.run(Command::SetPaused { group, is_paused }).await?;
+        self.group(name).await
+    }
+
     /// A service that runs everywhere is found by its own name, too: as this process's mailbox.
     pub(super) async fn find_group(&self, name: &GroupName) -> Result<GroupView, FindError> {
         let wanted = name.clone();
@@ -47,7 +71,10 @@ impl NodeHandle {
                 (life.word(), reason, n_workers, n_restarts)
             });
         let sum = |count: fn(&MailboxView) -> u64| group.mailboxes.iter().map(count).sum();
-        let paused = self.shared.names.paused(group.id);
+        let by_person = group.is_paused.then(|| {
+            format!("a person paused it; `tidings group resume {}` lets it go on", group.name)
+        });
+        let paused = by_person.or_else(|| self.shared.names.paused(group.id));
         GroupInfo {
             name: group.name.to_string(),
             state: if paused.is_some() { "paused" } else { life }.to_owned(),

@@ -57,6 +57,11 @@ pub(super) fn apply(
             let place = (topic, offset);
             edit(state, group, place, records.into()).map(|()| Answer::Done)
         }
+        Command::SetPaused { group, is_paused } => {
+            changing(&mut state.groups, group)?.is_paused = is_paused;
+            effects.push(Effect::Paused { group, is_paused });
+            Ok(Answer::Done)
+        }
         Command::Checkpoint => {
             effects.push(Effect::Checkpoint);
             Ok(Answer::Done)

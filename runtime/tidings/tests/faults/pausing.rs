@@ -141,6 +141,32 @@ async fn back_off_ends_and_letters_go_when_a_person_says_so() {
     assert!(node.dead_letters().await.is_empty());
 }
 
+/// A group that a person paused must stay so over a restart, with all that was published waiting in its
+/// order, and go on where it was.
+#[tokio::test(start_paused = true)]
+async fn paused_group_waits_over_a_restart() {
+    let journal = Journal::default();
+    let picky = |journal: &Journal| {
+        let journal = journal.clone();
+        move || Picky { journal: journal.clone() }
+    };
+    let node = TestNode::start(picky(&journal)).await;
+    let name = group("picky");
+    node.publish(dose("ann", 0)).await;
+    node.settled("picky").await;
+    assert_eq!(node.handle().pause(&name).await.unwrap().state, "paused");
+    node.publish(dose("ann", 2)).await;
+    let node = TestNode::builder().service(picky(&journal)).start_on(node.crash().await).await;
+    node.publish(dose("ann", 4)).await;
+    sleep(30.mins()).await;
+    let shown = node.handle().group(&name).await.unwrap();
+    assert_eq!((shown.state.as_str(), shown.lag, journal.all().len()), ("paused", 2, 1));
+    node.handle().resume(&name).await.unwrap();
+    node.settled("picky").await;
+    let numbers: Vec<_> = journal.all().into_iter().map(|seen| seen.1).collect();
+    assert_eq!(numbers, [0, 2, 4]);
+}
+
 /// Needs a server that is down at first.
 struct Dependent {
     journal: Journal,

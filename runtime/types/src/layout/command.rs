@@ -111,6 +111,13 @@ pub enum Command {
         /// The event as it is to be: a records section of this one event, with the key that it had.
         records: Vec<u8>,
     },
+    /// Nothing more of a group is handed out, until it is told to go on. What is out goes on its way.
+    SetPaused {
+        /// The group.
+        group: GroupId,
+        /// It pauses, or goes on.
+        is_paused: bool,
+    },
 }
 
 /// Where a new group begins.
@@ -212,6 +219,8 @@ mod tests {
         let golden =
             b"\0\0\0\0\x0B\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x05";
         assert_eq!(edit.encode(), golden);
+        let pause = Command::SetPaused { group, is_paused: true };
+        assert_eq!(pause.encode(), b"\0\0\0\0\x0C\0\0\0\x02\0\0\0\x01");
     }
 
     proptest! {

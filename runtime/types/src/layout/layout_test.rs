@@ -147,6 +147,9 @@ fn command() -> impl Strategy<Value = Command> {
         (group(), letters())
             .prop_map(|(group, letters)| Command::Discard { group, letters })
             .boxed(),
+        (group(), any::<bool>())
+            .prop_map(|(group, is_paused)| Command::SetPaused { group, is_paused })
+            .boxed(),
         (group(), any::<(u32, u64, Vec<u8>)>())
             .prop_map(|(group, (topic, offset, records))| {
                 let (topic, offset) = (TopicId::new(topic), Offset::new(offset));
@@ -173,6 +176,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::RetryNow { .. } => 9,
         Command::Discard { .. } => 10,
         Command::EditLetter { .. } => 11,
+        Command::SetPaused { .. } => 12,
     }
 }
 
