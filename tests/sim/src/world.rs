@@ -13,6 +13,8 @@ mod finish;
 
 mod linking;
 
+mod meddle;
+
 mod members;
 
 mod nemesis;

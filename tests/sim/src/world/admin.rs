@@ -81,6 +81,7 @@ impl World {
     pub(crate) fn operate(&mut self) {
         self.after(50 * MS, Happens::Operate);
         self.tidy();
+        self.meddle();
         if let Some((at, start, _)) = self.admin.out
             && self.node(at).start == start
         {

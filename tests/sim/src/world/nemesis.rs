@@ -224,6 +224,7 @@ impl World {
             self.start(at);
         }
         self.see(Seen::Healed);
+        self.resume_groups();
         self.after(SECOND / 10, Happens::Look);
     }
 }
