@@ -222,6 +222,20 @@ impl Dispatcher {
         self.with_step(snapshot.group, now_ms, out, |group, step| group.learn(snapshot, step));
     }
 
+    /// A group goes on elsewhere: what was known of it counts no more. Members say what they hold, as
+    /// to a new leader.
+    fn begin_anew(&mut self, snapshot: &GroupSnapshot, now_ms: u64, out: &mut Vec<Output>) {
+        self.groups.remove(&snapshot.group);
+        self.proposals.give_up_of(snapshot.group);
+        self.learn(snapshot, now_ms, out);
+        self.touch(snapshot.group).await_members();
+        for (member, session) in self.sessions.clone() {
+            self.hang_up(member, session);
+            let (session, message) = (SessionId::default(), ToMember::AskResume);
+            out.push(Output::Tell { member, session, message });
+        }
+    }
+
     fn take_effect(&mut self, effect: &Effect, now_ms: u64, out: &mut Vec<Output>) {
         match effect {
             Effect::Accepted(accepted) => {
@@ -234,6 +248,7 @@ impl Dispatcher {
                 }
             }
             Effect::GroupChanged(snapshot) => self.learn(snapshot, now_ms, out),
+            Effect::Sought(snapshot) => self.begin_anew(snapshot, now_ms, out),
             Effect::LanesMoved { group, lanes, members, left } => {
                 self.with_step(*group, now_ms, out, |group, step| {
                     group.left.clone_from(left);

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tidings_delivery::error::PublishError;
-use tidings_node::error::{CallError, CommandError, EditError, FindError, ReadError};
+use tidings_node::error::{CallError, CommandError, EditError, FindError, ReadError, SeekError};
 use tidings_types::effect::Refused;
 use tidings_types::event::BadEvent;
 use tidings_types::retry::Retry;
@@ -194,6 +194,17 @@ impl From<&ReadError> for Problem {
     }
 }
 
+impl From<&SeekError> for Problem {
+    fn from(error: &SeekError) -> Self {
+        let code = match error {
+            SeekError::NoSuchOffset { .. } => codes::NOT_FOUND,
+            SeekError::NoRest { .. } => codes::NOT_PROPOSED,
+            SeekError::Find(find) => return find.into(),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<&EditError> for Problem {
     fn from(error: &EditError) -> Self {
         match error {
@@ -224,7 +235,17 @@ macro_rules! owned {
     )*};
 }
 
-owned!(BadEvent, Refused, CallError, CommandError, ReadError, EditError, FindError, PublishError);
+owned!(
+    BadEvent,
+    Refused,
+    CallError,
+    CommandError,
+    ReadError,
+    EditError,
+    FindError,
+    SeekError,
+    PublishError
+);
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ const RESERVED: [&str; 5] = ["v1", "metrics", "livez", "readyz", "startupz"];
 /// What metrics call a request to a path of ours that has no route.
 const NONE: &str = "none";
 
-fn table() -> [(&'static str, MethodRouter<Api>); 22] {
+fn table() -> [(&'static str, MethodRouter<Api>); 23] {
     [
         ("/v1/topics/{topic}/events", post(publish::publish).get(events::read)),
         ("/livez", get(probes::live)),
@@ -28,6 +28,7 @@ fn table() -> [(&'static str, MethodRouter<Api>); 22] {
         ("/v1/groups/{group}/dead", get(letters::list_of)),
         ("/v1/groups/{group}/dead/redrive", post(letters::redrive)),
         ("/v1/groups/{group}/dead/discard", post(letters::discard)),
+        ("/v1/groups/{group}/seek", post(groups::seek)),
         ("/v1/groups/{group}/pause", post(groups::pause)),
         ("/v1/groups/{group}/resume", post(groups::resume)),
         ("/v1/groups/{group}/waiting", get(groups::waiting)),

@@ -222,6 +222,7 @@ fn routes_answer() {
         ("POST", "/v1/groups/g/dead/redrive", 415),
         ("POST", "/v1/groups/g/pause", 415),
         ("POST", "/v1/groups/g/resume", 415),
+        ("POST", "/v1/groups/g/seek", 415),
     ] {
         let answer = served.ask(method, path, "", "");
         assert_eq!(answer.status, status, "{method} {path}");
@@ -373,6 +374,20 @@ fn paused_group_waits() {
     let shown = served.get("/v1/groups/readers").json();
     assert_eq!((&shown["state"], &shown["lag"]), (&json!("paused"), &json!(5)));
     assert_eq!(value(served.get("/metrics").text(), DONE), 1.0);
+    for (body, status) in [
+        (r#"{"topic":"users","to":7}"#, 404),
+        (r#"{"topic":"orders","to":0}"#, 404),
+        (r#"{"topic":"users","to":"yesterday"}"#, 422),
+        (r#"{"topic":"users"}"#, 422),
+    ] {
+        assert_eq!(served.post("/v1/groups/readers/seek", body).status, status, "{body}");
+    }
+    for (to, place) in [("0", 0), ("\"start\"", 0), ("\"end\"", 6), ("\"1h\"", 0), ("3", 3)] {
+        let body = format!(r#"{{"topic":"users","to":{to},"dry_run":true}}"#);
+        let told = served.post("/v1/groups/readers/seek", &body).json();
+        assert_eq!((&told["from"], &told["to"]), (&json!(1), &json!(place)), "{to}: {told}");
+        assert_eq!(told["redelivers"], u64::from(place == 0), "{to}: {told}");
+    }
     let resumed = served.post("/v1/groups/readers/resume", "{}").json();
     assert_eq!(resumed["state"], "running");
     metrics_when(&served, r#"tidings_group_lag_events{group="readers"}"#, |lag| lag == 0.0);

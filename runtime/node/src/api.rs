@@ -214,6 +214,25 @@ pub struct WaitingInfo {
     pub message: String,
 }
 
+/// Where a group goes on with a topic, and what that means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeekInfo {
+    /// The topic.
+    pub topic: String,
+    /// The first event that was not settled.
+    pub from: u64,
+    /// The next event from here on.
+    pub to: u64,
+    /// Events that were settled and come again.
+    pub redelivers: u64,
+    /// Events that were not settled and are left out.
+    pub skips: u64,
+    /// Dead letters that go, because their events come again.
+    pub drops_dead: u64,
+    /// It would be so: nothing was done.
+    pub dry_run: bool,
+}
+
 /// How many events wait no longer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryInfo {

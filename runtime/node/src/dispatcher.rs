@@ -151,6 +151,10 @@ impl Dispatcher {
                 self.step_member(state, member::Input::Drain);
                 state.drain_ports.push(port);
             }
+            ToDispatcher::IsQuiet(group, port) => {
+                let observed = state.core.observe(group).unwrap_or_default();
+                answer(port, observed.n_out + observed.n_uncommitted == 0);
+            }
             ToDispatcher::Wake => {
                 state.timer.rang();
                 self.step(state, Input::Wake);

@@ -122,6 +122,45 @@ impl EditError {
     }
 }
 
+/// A group could not be sent elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SeekError {
+    /// There is no such place.
+    #[error("topic {topic} has offsets {start} to {end}, and {to} is none of them")]
+    NoSuchOffset {
+        /// The topic.
+        topic: String,
+        /// What was wanted.
+        to: u64,
+        /// The earliest event.
+        start: u64,
+        /// The offset of the next one.
+        end: u64,
+    },
+    /// Handlers go on for too long; the group goes on where it was.
+    #[error("group {group} did not come to rest within {waited_max:?}: its handlers still run")]
+    NoRest {
+        /// The group.
+        group: String,
+        /// So long.
+        waited_max: Duration,
+    },
+    /// There is no such group or topic, or a command failed.
+    #[error(transparent)]
+    Find(#[from] FindError),
+}
+
+impl SeekError {
+    /// What the caller may do.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::NoSuchOffset { .. } => Retry::AfterRefresh,
+            Self::NoRest { .. } => Retry::SameRequest,
+            Self::Find(find) => find.retry(),
+        }
+    }
+}
+
 /// A group or a dead letter was asked for that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FindError {

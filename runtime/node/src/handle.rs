@@ -25,7 +25,7 @@ use crate::cluster_time::ClusterTime;
 use crate::commands::Commands;
 use crate::error::{CallError, CommandError, FindError};
 use crate::groups::GroupNames;
-use crate::mail::{Inspection, ToReplica};
+use crate::mail::{Inspection, ToDispatcher, ToReplica};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::service::registry::{Life, Registry};
@@ -41,6 +41,8 @@ mod letters;
 
 mod read;
 
+mod seek;
+
 mod services;
 
 mod story;
@@ -49,6 +51,7 @@ mod waiting;
 
 pub use letter_filter::{LetterFilter, Letters};
 pub use letters::Page;
+pub use seek::SeekTo;
 pub use waiting::Waiting;
 
 /// See the module's description.
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) data: PathBuf,
     pub(crate) replica: ActorRef<ToReplica>,
+    pub(crate) dispatcher: ActorRef<ToDispatcher>,
     pub(crate) commands: Commands,
     pub(crate) publisher: Publisher,
     pub(crate) reader: Reader,
@@ -197,6 +201,11 @@ impl NodeHandle {
         let sent = self.shared.replica.cast(ToReplica::Inspect(inspection));
         sent.map_err(|_| CallError::Stopped)?;
         answered(answer).await
+    }
+
+    /// This node's wall time, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        self.shared.clock.wall_ms()
     }
 
     /// Cluster time, in milliseconds.

@@ -140,6 +140,8 @@ pub(crate) enum ToDispatcher {
     },
     /// Hands nothing new out; answers when nothing is out and every outcome is in the log.
     Drain(RpcReplyPort<()>),
+    /// Whether nothing of a group is at a worker, and every outcome is in the log.
+    IsQuiet(GroupId, RpcReplyPort<bool>),
     Wake,
 }
 

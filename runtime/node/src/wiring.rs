@@ -119,6 +119,7 @@ pub(crate) async fn wire(ground: Ground, wires: Arc<Wires>, begin: Begin) -> Wir
             name: ground.name.clone(),
             data: ground.data.clone(),
             replica: replica.clone(),
+            dispatcher: dispatcher.clone(),
             commands: commands.clone(),
             publisher: publisher.clone(),
             reader,

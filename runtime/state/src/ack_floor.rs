@@ -71,6 +71,16 @@ impl AckFloor {
         self.ranges.iter().map(|(&start, &end)| end.since(start)).sum()
     }
 
+    /// How many events below `end` are settled, from `start` on.
+    pub(crate) fn n_acked_in(&self, events: Range<Offset>) -> u64 {
+        let floor = self.floor.clamp(events.start, events.end.max(events.start));
+        let above = self.ranges.iter().map(|(&start, &end)| {
+            let (start, end) = (start.max(events.start), end.min(events.end));
+            if start < end { end.since(start) } else { 0 }
+        });
+        floor.since(events.start) + above.sum::<u64>()
+    }
+
     /// The settled ranges above the floor, in ascending order.
     pub(crate) fn ranges(&self) -> Vec<AckRange> {
         let mut ranges = Vec::with_capacity(self.ranges.len());
@@ -168,6 +178,8 @@ mod tests {
                 }
                 let n_above = model.iter().filter(|&&number| floor < number).count();
                 prop_assert_eq!(cursor.n_acked_above(), n_above as u64);
+                let n_within = model.range(start..start + len + 7).count();
+                prop_assert_eq!(cursor.n_acked_in(range(start, start + len + 7)), n_within as u64);
                 prop_assert!(cursor.is_sound(Offset::new(48)));
             }
         }

@@ -226,6 +226,16 @@ impl DeadLetters {
         self.originals.remove(&place);
     }
 
+    /// The events from here on come again from the log: their letters go, redriven ones too.
+    pub(crate) fn come_again(&mut self, topic: TopicId, from: Offset, room: &mut Room) {
+        self.settle(topic, from..Offset::new(u64::MAX), room);
+        let places = (topic, from)..=(topic, Offset::new(u64::MAX));
+        let dead: Vec<_> = self.dead.range(places).map(|(&(_, offset), _)| offset).collect();
+        for offset in dead {
+            self.discard(topic, offset, room);
+        }
+    }
+
     /// Settles the redriven events among these.
     pub(crate) fn settle(&mut self, topic: TopicId, events: Range<Offset>, room: &mut Room) {
         let places = (topic, events.start)..(topic, events.end);

@@ -200,6 +200,32 @@ impl Group {
         Ok(())
     }
 
+    /// Goes on elsewhere on a topic. What was handed out before counts no more, but for successes.
+    ///
+    /// # Errors
+    /// If the group works, does not read the topic, or there is no such place.
+    pub(crate) fn seek(
+        &mut self,
+        group: GroupId,
+        (topic, to): (TopicId, Offset),
+        topics: &Topics,
+        room: &mut Room,
+    ) -> Result<(), Refused> {
+        let mailbox = self.mailboxes.get_mut(&topic).ok_or(Refused::NoSuchTopic { topic })?;
+        let found = topics.get(topic).ok_or(Refused::NoSuchTopic { topic })?;
+        let (start, end) = (found.start, found.end);
+        if !self.is_paused {
+            return Err(Refused::NotPaused { group });
+        }
+        if to < start || end < to {
+            return Err(Refused::NoSuchOffset { topic, to, start, end });
+        }
+        mailbox.seek(to, room);
+        self.letters.come_again(topic, to, room);
+        self.lanes.fence();
+        Ok(())
+    }
+
     /// What delivery must know.
     pub(crate) fn snapshot(&self, group: GroupId, topics: &Topics) -> GroupSnapshot {
         let mailbox =

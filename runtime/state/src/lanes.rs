@@ -62,6 +62,14 @@ impl Lanes {
         }
     }
 
+    /// What anybody was handed before counts no more, though nobody's share changes.
+    pub(crate) fn fence(&mut self) {
+        for (lane, current) in Lane::all().zip(Arc::make_mut(&mut self.0)) {
+            let n_moves = current.epoch.get() >> LANE_BITS;
+            current.epoch = epoch_of(lane, n_moves.wrapping_add(1));
+        }
+    }
+
     /// Whether a table that was read back has all lanes, each with an epoch of its own.
     pub(crate) fn is_sound(&self) -> bool {
         let is_own = |(lane, owner): (Lane, &LaneOwner)| {

@@ -68,6 +68,14 @@ impl Mailbox {
         }
     }
 
+    /// Goes on elsewhere: what is before is settled, what is behind is not, and no attempt was made.
+    pub(crate) fn seek(&mut self, to: Offset, room: &mut Room) {
+        for failed in std::mem::take(&mut self.failed).into_values() {
+            room.give_message(&failed.message);
+        }
+        self.cursor = AckFloor::new(to);
+    }
+
     /// Counts an attempt on an event that is not settled; how many there are now.
     pub(crate) fn fail(&mut self, failure: &Failure, room: &mut Room) -> u32 {
         assert!(!self.cursor.is_acked(failure.offset), "a settled event cannot fail");

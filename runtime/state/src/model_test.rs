@@ -75,6 +75,11 @@ enum Op {
         group: u32,
         is_paused: bool,
     },
+    Seek {
+        group: u32,
+        topic: u32,
+        to: u64,
+    },
     CreateTopic {
         name: u8,
     },
@@ -138,7 +143,7 @@ fn outcome() -> impl Strategy<Value = Op> {
     let emitted =
         prop::collection::vec((topic_number(), prop_oneof![1 => Just(0), 9 => 1_u32..3]), 0..3);
     let letters = prop::collection::vec((topic_number(), offset), 0..16);
-    let edited = place.clone();
+    let (edited, seek) = (place.clone(), place.clone());
     let payload = prop_oneof![Just(b"p".to_vec()), prop::collection::vec(0_u8..2, 0..2)];
     prop_oneof![
         4 => (group_number(), topic_number(), ranges, failures).prop_map(|(group, topic, ranges, failures)| {
@@ -156,9 +161,10 @@ fn outcome() -> impl Strategy<Value = Op> {
             |(group, topic, n_left)| Op::Finish { group, topic, n_left }
         ),
         3 => (group_number(), letters.clone()).prop_map(|(group, letters)| Op::Redrive { group, letters }),
-        2 => (group_number(), letters.clone()).prop_map(|(group, events)| Op::RetryNow { group, events }),
-        1 => (group_number(), letters).prop_map(|(group, letters)| Op::Discard { group, letters }),
+        5 => (group_number(), letters.clone()).prop_map(|(group, events)| Op::RetryNow { group, events }),
+        4 => (group_number(), letters).prop_map(|(group, letters)| Op::Discard { group, letters }),
         1 => (group_number(), any::<bool>()).prop_map(|(group, is_paused)| Op::SetPaused { group, is_paused }),
+        2 => seek.prop_map(|(group, topic, to)| Op::Seek { group, topic, to }),
         6 => (edited, payload, prop::bool::weighted(0.3)).prop_map(
             |((group, topic, offset), payload, is_other)| {
                 Op::Edit { group, topic, offset, payload, is_other }
@@ -323,6 +329,10 @@ fn command(op: Op, model: &Model) -> Command {
         Op::SetPaused { group, is_paused } => {
             Command::SetPaused { group: GroupId::new(group), is_paused }
         }
+        Op::Seek { group, topic, to } => {
+            let (group, topic) = (GroupId::new(group), TopicId::new(topic));
+            Command::Seek { group, topic, to: Offset::new(to) }
+        }
         Op::CreateTopic { name } => Command::CreateTopic { name: topic_name(name) },
         Op::CreateGroup { name, topics, start } => {
             let topics = topics.into_iter().map(topic_name).collect();
@@ -426,7 +436,7 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 36] = [
+const KINDS: [&str; 39] = [
     "Accepted",
     "Answered Discarded",
     "Answered Done",
@@ -435,8 +445,10 @@ const KINDS: [&str; 36] = [
     "Answered Malformed",
     "Answered NoSuchGroup",
     "Answered NoSuchLetter",
+    "Answered NoSuchOffset",
     "Answered NoSuchTopic",
     "Answered NotACheckpoint",
+    "Answered NotPaused",
     "Answered OtherEvent",
     "Answered PurgePinned",
     "Answered Redriven",
@@ -462,6 +474,7 @@ const KINDS: [&str; 36] = [
     "Redriven",
     "RetryNow",
     "Settled",
+    "Sought",
     "TopicCreated",
 ];
 
@@ -484,7 +497,7 @@ fn entries_bring_about_every_kind_of_effect() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     let (mut n_begun_later, mut n_edited) = (0, 0);
-    for _ in 0..120 {
+    for _ in 0..240 {
         let entries = entries().new_tree(&mut runner).unwrap().current();
         let state = compare(entries, &mut |effect| *seen.entry(kind(effect)).or_default() += 1);
         for group in state.groups() {

@@ -345,6 +345,7 @@ impl Model {
             Command::EditLetter { group, topic, offset, records } => {
                 self.edit(group, (topic, offset), records.into())
             }
+            Command::Seek { group, topic, to } => self.seek(group, topic, to),
             Command::SetPaused { group, is_paused } => {
                 self.group(group).ok_or(Refused::NoSuchGroup { group })?.is_paused = is_paused;
                 self.effects.push(Effect::Paused { group, is_paused });
@@ -429,6 +430,35 @@ impl Model {
             self.effects.push(Effect::Discarded { group });
         }
         Ok(Answer::Discarded(n_discarded))
+    }
+
+    fn seek(&mut self, group: GroupId, topic: TopicId, to: Offset) -> Result<Answer, Refused> {
+        let end = self.end(topic);
+        let start = self.begins.get(&topic).copied().unwrap_or(0);
+        let found = self.group(group).ok_or(Refused::NoSuchGroup { group })?;
+        if !found.starts.contains_key(&topic) {
+            return Err(Refused::NoSuchTopic { topic });
+        }
+        let end = end.unwrap();
+        if !found.is_paused {
+            return Err(Refused::NotPaused { group });
+        }
+        if to.get() < start || end < to.get() {
+            let (start, end) = (Offset::new(start), Offset::new(end));
+            return Err(Refused::NoSuchOffset { topic, to, start, end });
+        }
+        found.starts.insert(topic, to.get());
+        found.settled.retain(|place| place.0 != topic);
+        found.failed.retain(|place, _| place.0 != topic);
+        let is_before = |place: Place| place.0 != topic || place.1 < to.get();
+        found.dead.retain(|place, _| is_before(*place));
+        found.redriven.retain(|letter| is_before((letter.topic, letter.offset.get())));
+        found.originals.retain(|place, _| is_before(*place));
+        found.lanes.iter_mut().for_each(|(_, n_moves)| *n_moves += 1);
+        let (idx, _) = (0..).zip(&self.groups).find(|(n, _)| GroupId::new(n + 1) == group).unwrap();
+        let snapshot = self.snapshot(group, &self.groups[idx as usize]);
+        self.effects.push(Effect::Sought(snapshot));
+        Ok(Answer::Done)
     }
 
     fn edit(

@@ -1,5 +1,7 @@
 //! The state as people see it: topics, groups, dead letters, and where one event stands.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tidings_types::id::{GroupId, Incarnation, NodeId, TopicId};
 use tidings_types::name::{GroupName, TopicName};
@@ -136,6 +138,12 @@ impl State {
     /// What was published, if a person edited the dead letter of that event, or redrove it since.
     pub fn original(&self, group: GroupId, topic: TopicId, offset: Offset) -> Option<&Bytes> {
         self.groups.get(&group)?.letters.original(topic, offset)
+    }
+
+    /// How many of these events a group has settled; nothing if it does not read the topic.
+    pub fn n_settled(&self, group: GroupId, topic: TopicId, events: Range<Offset>) -> Option<u64> {
+        let mailbox = self.groups.get(&group)?.mailboxes.get(&topic)?;
+        Some(mailbox.cursor().n_acked_in(events))
     }
 
     /// The events of a group that wait for another attempt, by topic and offset; none if there is no

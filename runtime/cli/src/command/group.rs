@@ -1,14 +1,15 @@
-//! `tidings group`: list and show groups, pause them, and let waiting events go on.
+//! `tidings group`: list and show groups, pause them, send them elsewhere, and let waiting events go on.
 
 use clap::Subcommand;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::command::place::{Place, Which};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{count, counted, table};
-use crate::server::{JSON, segment};
-use tidings::api::{GroupInfo, MailboxInfo, RetryInfo, WaitingInfo};
+use crate::output::{Output, count, counted, table};
+use crate::server::{JSON, Server, segment};
+use tidings::api::{GroupInfo, MailboxInfo, RetryInfo, SeekInfo, WaitingInfo};
 
 /// What to do with groups.
 #[derive(Debug, Subcommand)]
@@ -29,6 +30,20 @@ pub(crate) enum Command {
     Resume {
         /// The group
         group: String,
+    },
+    /// Go on elsewhere on a topic: what is before counts as settled, what is behind comes again
+    Seek {
+        /// The group
+        group: String,
+        /// The topic
+        #[arg(long)]
+        topic: String,
+        /// start, end, an offset, or a moment: 2026-01-02T03:04:05Z, or 10m for ten minutes ago
+        #[arg(long)]
+        to: String,
+        /// Say what would come again and what would be left out, and do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List the events that wait for another attempt, or for you, each with its key behind it
     Waiting {
@@ -96,24 +111,15 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
             output.one(&resumed, show)?;
             output.next(&[&format!("tidings group show {group}")]);
         }
-        Command::Waiting { group } => {
-            let path = format!("/v1/groups/{}/waiting", segment(&group));
-            let WaitingList { events, more } = server.get(&path).await?;
-            output.list(&events, &WAITING_HEADER, waiting)?;
-            if more > 0 {
-                output.say(&format!("and {more} more, which the node did not list"));
-            }
-            match events.first() {
-                None => output.say("nothing waits for another attempt"),
-                Some(event) => {
-                    let place = Place { topic: event.topic.clone(), offset: event.offset };
-                    output.next(&[
-                        &format!("tidings group retry {group} {place}"),
-                        &format!("tidings group retry {group} --all"),
-                    ]);
-                }
-            }
+        Command::Seek { group, topic, to, dry_run } => {
+            let path = format!("/v1/groups/{}/seek", segment(&group));
+            let to = to.parse::<u64>().map_or_else(|_| json!(to), |offset| json!(offset));
+            let body = json!({ "topic": topic, "to": to, "dry_run": dry_run }).to_string();
+            let sought: SeekInfo = server.post(&path, JSON, body).await?;
+            output.one(&sought, |sought| tell_seek(&group, sought))?;
+            output.next(&[&format!("tidings group show {group}")]);
         }
+        Command::Waiting { group } => list_waiting(&server, output, &group).await?,
         Command::Retry { group, which } => {
             let body = which.body("events");
             let path = format!("/v1/groups/{}/retry", segment(&group));
@@ -125,6 +131,40 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+async fn list_waiting(server: &Server, output: &Output, group: &str) -> Result<(), Failure> {
+    let path = format!("/v1/groups/{}/waiting", segment(group));
+    let WaitingList { events, more } = server.get(&path).await?;
+    output.list(&events, &WAITING_HEADER, waiting)?;
+    if more > 0 {
+        output.say(&format!("and {more} more, which the node did not list"));
+    }
+    match events.first() {
+        None => output.say("nothing waits for another attempt"),
+        Some(event) => {
+            let place = Place { topic: event.topic.clone(), offset: event.offset };
+            output.next(&[
+                &format!("tidings group retry {group} {place}"),
+                &format!("tidings group retry {group} --all"),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+fn tell_seek(group: &str, sought: &SeekInfo) -> String {
+    let SeekInfo { topic, from, to, redelivers, skips, drops_dead, dry_run } = sought;
+    let (goes, will) = if *dry_run { ("would go", "would") } else { ("goes", "will") };
+    let again = counted(*redelivers, "settled event");
+    let left_out = counted(*skips, "event");
+    let mut text = format!("{group} {goes} on at {topic}@{to}; it was at {from}");
+    text.push_str(&format!("\n{again} {will} come again, {left_out} {will} be left out"));
+    if *drops_dead > 0 {
+        let letters = counted(*drops_dead, "dead letter");
+        text.push_str(&format!("\n{letters} {will} go, as the events come again"));
+    }
+    text
 }
 
 fn show(group: &GroupInfo) -> String {

@@ -128,6 +128,8 @@ pub(super) struct World {
     pub(super) always_emits: bool,
     /// Each event in the order in which they were handed out.
     pub(super) handed: Vec<Seen>,
+    /// Each event in the order in which handlers began with them.
+    pub(super) began: Vec<Seen>,
     /// Offsets of the batch that was handed out last.
     pub(super) last_batch: Vec<u64>,
     /// Where turns emit to.
@@ -151,6 +153,8 @@ pub(super) struct World {
     /// Lanes left and came back, so work may have been repeated.
     pub(super) has_moved: bool,
     pub(super) n_delivered: usize,
+    /// How often a group was sent back.
+    pub(super) n_sought: usize,
 }
 
 impl World {
@@ -192,6 +196,7 @@ impl World {
             deadly_percent: 0,
             always_emits: false,
             handed: Vec::new(),
+            began: Vec::new(),
             last_batch: Vec::new(),
             mails_to: TopicId::new(0),
             payload_bytes: 60,
@@ -209,23 +214,28 @@ impl World {
             mail_ids: BTreeSet::new(),
             has_moved: false,
             n_delivered: 0,
+            n_sought: 0,
         };
-        for (name, topics) in [("a", &names[..2]), ("b", &names[..])] {
-            let name = GroupName::new(name).unwrap();
-            let start = GroupStart::Earliest;
-            world.command(Command::CreateGroup { name, topics: topics.to_vec(), start });
-        }
-        let [users, orders, mails] = names.map(|name| world.state.topic_id(&name).unwrap());
-        world.topics = vec![users, orders];
-        world.mails = mails;
-        world.mails_to = mails;
-        world.groups = world.state.groups().map(|group| group.id).collect();
+        world.create_groups(names);
         world.start(NODE, 1, Member::alone(Incarnation::new(1)));
         for group in world.groups.clone() {
             world.join(group, NODE, 1);
             world.begin(NODE, group);
         }
         world
+    }
+
+    fn create_groups(&mut self, names: [TopicName; 3]) {
+        for (name, topics) in [("a", &names[..2]), ("b", &names[..])] {
+            let name = GroupName::new(name).unwrap();
+            let start = GroupStart::Earliest;
+            self.command(Command::CreateGroup { name, topics: topics.to_vec(), start });
+        }
+        let [users, orders, mails] = names.map(|name| self.state.topic_id(&name).unwrap());
+        self.topics = vec![users, orders];
+        self.mails = mails;
+        self.mails_to = mails;
+        self.groups = self.state.groups().map(|group| group.id).collect();
     }
 
     /// The same with several processes, whose words take their time and whose leases run.
@@ -899,6 +909,7 @@ impl World {
         let running = self.running.entry(seen).or_default();
         assert!(running.iter().all(|it| it.is_fenced), "{seen:?} runs at {running:?} and {node}");
         running.push(Running { node, is_fenced: false });
+        self.began.push(seen);
     }
 
     fn ended(&mut self, node: NodeId, seen: Seen) {
@@ -951,7 +962,8 @@ impl World {
         let seen = (group, delivery.topic, delivery.offset);
         let n_redriven = self.n_redriven.get(&seen).copied().unwrap_or_default();
         let (topic, offset) = (delivery.topic.get(), delivery.offset);
-        let id = format!("m-{topic}-{offset}-{n_redriven}");
+        // Who is sent back handles it anew, and may publish again.
+        let id = format!("m-{topic}-{offset}-{n_redriven}-{}", self.n_sought);
         let mut builder = RecordsBuilder::with_capacity(0);
         let key = delivery.event.key();
         let kind = "mail.v1";

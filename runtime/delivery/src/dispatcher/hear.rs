@@ -182,7 +182,7 @@ impl Dispatcher {
     }
 
     /// The member is not on the line any more; this or a later session may resume.
-    fn hang_up(&mut self, member: NodeId, session: SessionId) {
+    pub(super) fn hang_up(&mut self, member: NodeId, session: SessionId) {
         self.talks.insert(member, Talk { session, ..Talk::default() });
         self.sessions.remove(&member);
         for group in self.groups.values_mut() {

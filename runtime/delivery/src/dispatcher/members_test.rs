@@ -193,6 +193,47 @@ fn kept_outcome_is_of_one_redrive() {
     world.finish();
 }
 
+/// A group that is sent back must run again what is behind, in order, and no more; sent forth, it must
+/// leave out what is before. What is at a worker meanwhile must not run beside itself.
+#[test]
+fn group_goes_on_where_it_is_sent() {
+    let mut world = World::new(7, 1);
+    world.fail_percent = 0;
+    world.lead();
+    let (group, topic, worker) = (world.groups[0], world.topics[0], WorkerId::new(0));
+    world.drain(world.groups[1]);
+    world.publish_keyed(topic, &["k"; 6]);
+    world.run(|_| false);
+    let seek = |world: &mut World, to: u64| {
+        world.command(Command::SetPaused { group, is_paused: true });
+        world.command(Command::Seek { group, topic, to: Offset::new(to) });
+        world.command(Command::SetPaused { group, is_paused: false });
+    };
+    let began = |world: &mut World| -> Vec<u64> {
+        let began = std::mem::take(&mut world.began).into_iter();
+        began.filter(|seen| (seen.0, seen.1) == (group, topic)).map(|seen| seen.2.get()).collect()
+    };
+    assert_eq!(began(&mut world), [0, 1, 2, 3, 4, 5]);
+    world.has_moved = true;
+    seek(&mut world, 3);
+    world.run(|_| false);
+    assert_eq!(began(&mut world), [3, 4, 5]);
+
+    world.publish_keyed(topic, &["k"; 3]);
+    world.work_at(NODE, group, worker);
+    assert_eq!(began(&mut world), [6], "it runs, and two are behind it");
+    seek(&mut world, 8);
+    world.run(|_| false);
+    assert_eq!(began(&mut world), [8]);
+
+    world.publish_keyed(topic, &["k"]);
+    world.work_at(NODE, group, worker);
+    seek(&mut world, 7);
+    world.run(|_| false);
+    assert_eq!(began(&mut world), [9, 7, 8], "what ran meanwhile is done");
+    world.finish();
+}
+
 struct Liar {
     world: World,
     n_sessions: u64,

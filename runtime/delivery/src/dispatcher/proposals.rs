@@ -105,6 +105,11 @@ impl Proposals {
         self.out.clear();
     }
 
+    /// Nobody asks for answers to a group's any more.
+    pub(super) fn give_up_of(&mut self, group: GroupId) {
+        self.out.retain(|_, (of, _)| *of != group);
+    }
+
     /// The turns of a group that are out.
     pub(super) fn turns_of(&self, group: GroupId) -> impl Iterator<Item = &KeptTurn> {
         let of_group = self.out.values().filter(move |(of, _)| *of == group);

@@ -3,6 +3,7 @@
 //! Ids that tidings made tell their time, and the times in a topic rise nearly everywhere, so such
 //! an event is found by bisecting. A foreign id is searched newest first, and not for ever.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tidings_state::{Standing, State};
@@ -70,16 +71,8 @@ impl NodeHandle {
         id: &str,
         time_ms: u64,
     ) -> Result<Option<(Offset, Event)>, ReadError> {
-        let (mut low, mut high) = (span.start, span.end);
         let earliest = time_ms.saturating_sub(TIME_SLACK_MS);
-        while low < high {
-            let middle = low.plus(high.since(low) / 2);
-            match self.event_at(span.topic, middle).await? {
-                Some(event) if event.time_ms < earliest => low = middle.next(),
-                _ => high = middle,
-            }
-        }
-        let mut next = low;
+        let mut next = self.first_since(span.topic, span.start..span.end, earliest).await?;
         while next < span.end {
             let blocks = self.blocks(span.topic, next).await?;
             let before = next;
@@ -97,6 +90,24 @@ impl NodeHandle {
             }
         }
         Ok(None)
+    }
+
+    /// The first of these events that was published at this time or later, by bisecting.
+    pub(super) async fn first_since(
+        &self,
+        topic: TopicId,
+        events: Range<Offset>,
+        time_ms: u64,
+    ) -> Result<Offset, ReadError> {
+        let (mut low, mut high) = (events.start, events.end);
+        while low < high {
+            let middle = low.plus(high.since(low) / 2);
+            match self.event_at(topic, middle).await? {
+                Some(event) if event.time_ms < time_ms => low = middle.next(),
+                _ => high = middle,
+            }
+        }
+        Ok(low)
     }
 
     async fn find_backwards(

@@ -57,6 +57,9 @@ pub(super) fn apply(
             let place = (topic, offset);
             edit(state, group, place, records.into()).map(|()| Answer::Done)
         }
+        Command::Seek { group, topic, to } => {
+            seek(state, group, (topic, to), effects).map(|()| Answer::Done)
+        }
         Command::SetPaused { group, is_paused } => {
             changing(&mut state.groups, group)?.is_paused = is_paused;
             effects.push(Effect::Paused { group, is_paused });
@@ -252,6 +255,19 @@ fn edit(
     records::check(&parsed)?;
     let State { groups, room, .. } = state;
     changing(groups, group)?.letters.edit(place, records, room)
+}
+
+fn seek(
+    state: &mut State,
+    group: GroupId,
+    place: (TopicId, Offset),
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refused> {
+    let State { groups, topics, room, .. } = state;
+    let found = changing(groups, group)?;
+    found.seek(group, place, topics, room)?;
+    effects.push(Effect::Sought(found.snapshot(group, topics)));
+    Ok(())
 }
 
 /// Gives up the entries up to a Checkpoint entry, unless a group still needs one of their events.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidings::prelude::*;
 use tidings::testkit::TestNode;
-use tidings_node::handle::{Letters, Waiting};
+use tidings_node::error::SeekError;
+use tidings_node::handle::{Letters, SeekTo, Waiting};
 use tidings_types::name::{GroupName, TopicName};
 use tidings_types::offset::Offset;
 use tokio::time::sleep;
@@ -165,6 +166,104 @@ async fn paused_group_waits_over_a_restart() {
     node.settled("picky").await;
     let numbers: Vec<_> = journal.all().into_iter().map(|seen| seen.1).collect();
     assert_eq!(numbers, [0, 2, 4]);
+}
+
+/// A group that is sent back must handle again what is behind and nothing else, from the first attempt
+/// on, also what it had given up; sent forth it must leave out what is before. A dry run does nothing; a
+/// place that is none is refused. It is so after a restart, too.
+#[tokio::test(start_paused = true)]
+async fn group_is_sent_elsewhere() {
+    let journal = Journal::default();
+    let picky = |journal: &Journal| {
+        let journal = journal.clone();
+        move || Picky { journal: journal.clone() }
+    };
+    let numbers = |journal: &Journal, n_seen: usize| -> Vec<u32> {
+        journal.all().into_iter().skip(n_seen).map(|seen| seen.1).collect()
+    };
+    let node = TestNode::start(picky(&journal)).await;
+    let (name, doses) = (group("picky"), TopicName::new("doses").unwrap());
+    let begun_ms = node.handle().wall_ms();
+    for number in [0, 2, 666, 4, 6] {
+        node.publish(dose("ann", number)).await;
+        sleep(1.secs()).await;
+    }
+    node.settled("picky").await;
+    let seek = async |node: &TestNode, to: SeekTo, dry_run: bool| {
+        node.handle().seek(&name, &doses, to, dry_run).await
+    };
+    let told = seek(&node, SeekTo::Offset(Offset::new(1)), true).await.unwrap();
+    assert_eq!((told.from, told.to, told.redelivers, told.skips), (5, 1, 4, 0));
+    assert_eq!((told.drops_dead, told.dry_run), (1, true));
+    assert_eq!((journal.all().len(), node.dead_letters().await.len()), (5, 1));
+    let told = seek(&node, SeekTo::Time(begun_ms + 2_500), true).await.unwrap();
+    assert_eq!((told.to, told.redelivers), (3, 2), "one was published each second");
+    let beyond = seek(&node, SeekTo::Offset(Offset::new(6)), false).await;
+    assert!(matches!(beyond, Err(SeekError::NoSuchOffset { start: 0, end: 5, .. })), "{beyond:?}");
+
+    seek(&node, SeekTo::Offset(Offset::new(1)), false).await.unwrap();
+    node.settled("picky").await;
+    assert_eq!(numbers(&journal, 5), [2, 666, 4, 6]);
+    assert_eq!(node.dead_letters().await.len(), 1, "it is given up once more");
+    assert_eq!(journal.attempts("ann", 666), [1, 1]);
+
+    node.handle().pause(&name).await.unwrap();
+    node.publish(dose("ann", 8)).await;
+    node.publish(dose("ann", 10)).await;
+    let told = seek(&node, SeekTo::Offset(Offset::new(6)), false).await.unwrap();
+    assert_eq!((told.redelivers, told.skips), (0, 1));
+    let node = TestNode::builder().service(picky(&journal)).start_on(node.crash().await).await;
+    assert_eq!(node.handle().group(&name).await.unwrap().state, "paused", "as it was before");
+    node.handle().resume(&name).await.unwrap();
+    node.settled("picky").await;
+    assert_eq!(numbers(&journal, 9), [10]);
+
+    seek(&node, SeekTo::Start, false).await.unwrap();
+    node.settled("picky").await;
+    assert_eq!(numbers(&journal, 10), [0, 2, 666, 4, 6, 8, 10]);
+    let told = seek(&node, SeekTo::End, false).await.unwrap();
+    assert_eq!((told.redelivers, told.skips, told.drops_dead), (0, 0, 0));
+}
+
+/// Takes a long time over number 30.
+struct Slow;
+
+impl Service for Slow {
+    const GROUP: &'static str = "slow";
+
+    fn plan(plan: Plan<Self>) -> Plan<Self> {
+        plan.workers(1).on::<Dose>(|handler| handler.timeout(5.mins()))
+    }
+}
+
+impl Handle<Dose> for Slow {
+    async fn handle(&mut self, dose: Dose, _: &mut Cx) -> Handled {
+        sleep(u64::from(dose.number).secs()).await;
+        Ok(())
+    }
+}
+
+/// An event must not run twice at once, so a group whose handler goes on is not sent elsewhere: that is
+/// said after 10 s, and the group works on as before. Once it has come to rest it is sent.
+#[tokio::test(start_paused = true)]
+async fn group_that_works_is_not_sent_elsewhere() {
+    let node = TestNode::start(|| Slow).await;
+    let (name, doses) = (group("slow"), TopicName::new("doses").unwrap());
+    node.publish(dose("ann", 30)).await;
+    sleep(1.secs()).await;
+    let refused = node.handle().seek(&name, &doses, SeekTo::Start, false).await;
+    assert!(matches!(refused, Err(SeekError::NoRest { .. })), "{refused:?}");
+    assert_eq!(node.handle().group(&name).await.unwrap().state, "running");
+    node.settled("slow").await;
+    node.publish(dose("ann", 5)).await;
+    sleep(1.secs()).await;
+    let told = node.handle().seek(&name, &doses, SeekTo::Start, false).await.unwrap();
+    assert_eq!(
+        (told.from, told.redelivers, told.skips),
+        (2, 2, 0),
+        "it has waited for the second one"
+    );
+    node.settled("slow").await;
 }
 
 /// Needs a server that is down at first.

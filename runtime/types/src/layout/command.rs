@@ -118,6 +118,16 @@ pub enum Command {
         /// It pauses, or goes on.
         is_paused: bool,
     },
+    /// A paused group goes on elsewhere on a topic: what is before is settled, what is behind is not,
+    /// and comes again if it was. Attempts are forgotten, dead letters from there on too.
+    Seek {
+        /// The group.
+        group: GroupId,
+        /// The topic.
+        topic: TopicId,
+        /// The next event.
+        to: Offset,
+    },
 }
 
 /// Where a new group begins.
@@ -221,6 +231,9 @@ mod tests {
         assert_eq!(edit.encode(), golden);
         let pause = Command::SetPaused { group, is_paused: true };
         assert_eq!(pause.encode(), b"\0\0\0\0\x0C\0\0\0\x02\0\0\0\x01");
+        let seek = Command::Seek { group, topic, to: Offset::new(4) };
+        let golden = b"\0\0\0\0\x0D\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\0\0\0\0";
+        assert_eq!(seek.encode(), golden);
     }
 
     proptest! {

@@ -147,6 +147,13 @@ fn command() -> impl Strategy<Value = Command> {
         (group(), letters())
             .prop_map(|(group, letters)| Command::Discard { group, letters })
             .boxed(),
+        (group(), any::<(u32, u64)>())
+            .prop_map(|(group, (topic, to))| Command::Seek {
+                group,
+                topic: TopicId::new(topic),
+                to: Offset::new(to),
+            })
+            .boxed(),
         (group(), any::<bool>())
             .prop_map(|(group, is_paused)| Command::SetPaused { group, is_paused })
             .boxed(),
@@ -177,6 +184,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::Discard { .. } => 10,
         Command::EditLetter { .. } => 11,
         Command::SetPaused { .. } => 12,
+        Command::Seek { .. } => 13,
     }
 }
 
