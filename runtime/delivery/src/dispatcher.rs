@@ -156,6 +156,11 @@ impl Dispatcher {
                 });
             }
             Input::ReadDone { .. } => {}
+            Input::Hold { group, is_held } => {
+                if self.groups.contains_key(&group) {
+                    self.touch(group).hold_back(is_held);
+                }
+            }
             Input::Taken { token } => {
                 if let Some((group, kept)) = self.proposals.answer(token) {
                     self.touch(group).taken(kept, now_ms);
@@ -179,8 +184,14 @@ impl Dispatcher {
             n_waiting: table.n_waiting(),
             n_out: table.n_out(),
             n_held: table.n_held(),
-            n_uncommitted: table.n_uncommitted(),
+            n_uncommitted: table.n_uncommitted(false),
         })
+    }
+
+    /// Whether nothing of a group is at a worker, and each outcome is in the log, but for events that
+    /// are given up and for which there is no room.
+    pub fn is_quiet(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_none_or(Group::is_quiet)
     }
 
     fn follow(&mut self) {

@@ -152,8 +152,10 @@ impl Dispatcher {
                 state.drain_ports.push(port);
             }
             ToDispatcher::IsQuiet(group, port) => {
-                let observed = state.core.observe(group).unwrap_or_default();
-                answer(port, observed.n_out + observed.n_uncommitted == 0);
+                answer(port, state.core.is_quiet(group));
+            }
+            ToDispatcher::Hold { group, is_held } => {
+                self.step(state, Input::Hold { group, is_held });
             }
             ToDispatcher::Wake => {
                 state.timer.rang();
@@ -257,6 +259,8 @@ impl Dispatcher {
         for effect in effects {
             match effect {
                 Effect::GroupChanged(group) => self.names.insert(group.group, &group.name),
+                // It begins anew, and tells anew what it is paused for.
+                Effect::Sought(group) => self.names.forget_pauses_of(group.group),
                 Effect::Settled { group, dead: true, range, .. } => {
                     let label = OfGroup { group: self.names.of(*group) };
                     self.metrics.dead_letters.get_or_create(&label).inc_by(range.len.into());

@@ -47,6 +47,11 @@ impl GroupNames {
         paused.entry(group).or_default().remove(&cause);
     }
 
+    /// The group is not paused for anything that was told.
+    pub(crate) fn forget_pauses_of(&self, group: GroupId) {
+        self.paused.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
     /// Nobody here knows any more who is paused.
     pub(crate) fn forget_pauses(&self) {
         self.paused.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -76,5 +81,8 @@ mod tests {
         assert_eq!(names.paused(group).as_deref(), Some("full"));
         names.goes_on(group, Cause::DeadLettersFull);
         assert_eq!(names.paused(group), None);
+        names.paused_for(group, Cause::BreakerOpen, "it fails".to_owned());
+        names.forget_pauses_of(group);
+        assert_eq!(names.paused(group), None, "it begins anew");
     }
 }

@@ -142,6 +142,10 @@ pub(crate) enum ToDispatcher {
     Drain(RpcReplyPort<()>),
     /// Whether nothing of a group is at a worker, and every outcome is in the log.
     IsQuiet(GroupId, RpcReplyPort<bool>),
+    Hold {
+        group: GroupId,
+        is_held: bool,
+    },
     Wake,
 }
 

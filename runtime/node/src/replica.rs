@@ -113,7 +113,7 @@ impl Actor for Replica {
             ToReplica::CheckpointWritten { index } => Input::CheckpointWritten { index },
             ToReplica::CheckpointFailed { index } => Input::CheckpointFailed { index },
             ToReplica::Inspect(look) => {
-                look(&state.core);
+                whole("replica", || look(&state.core));
                 return Ok(());
             }
         };

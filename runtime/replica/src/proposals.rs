@@ -215,7 +215,14 @@ fn section_bytes(proposal: &Proposal) -> usize {
 fn has_room(proposal: &Proposal, space: Space) -> bool {
     match space {
         Space::Plenty => true,
-        Space::NoPublish => proposal.kind != SectionKind::Records,
+        // What a person edits is as large as an event.
+        Space::NoPublish => match proposal.kind {
+            SectionKind::Records => false,
+            SectionKind::Command => {
+                !matches!(Command::parse(&proposal.body), Ok(Command::EditLetter { .. }))
+            }
+            _ => true,
+        },
         Space::LastSegment => {
             let command = Command::parse(&proposal.body);
             proposal.kind == SectionKind::Command

@@ -226,6 +226,12 @@ impl DeadLetters {
         self.originals.remove(&place);
     }
 
+    /// How many letters of a topic there are from here on, redriven ones too.
+    pub(crate) fn n_from(&self, topic: TopicId, from: Offset) -> usize {
+        let places = (topic, from)..=(topic, Offset::new(u64::MAX));
+        self.dead.range(places.clone()).count() + self.redriven.range(places).count()
+    }
+
     /// The events from here on come again from the log: their letters go, redriven ones too.
     pub(crate) fn come_again(&mut self, topic: TopicId, from: Offset, room: &mut Room) {
         self.settle(topic, from..Offset::new(u64::MAX), room);

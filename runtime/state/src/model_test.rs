@@ -436,7 +436,7 @@ fn compare(entries: Entries, tell: &mut impl FnMut(&Effect)) -> State {
 }
 
 /// All kinds of effects, down to why something was refused.
-const KINDS: [&str; 39] = [
+const KINDS: [&str; 38] = [
     "Accepted",
     "Answered Discarded",
     "Answered Done",
@@ -448,7 +448,6 @@ const KINDS: [&str; 39] = [
     "Answered NoSuchOffset",
     "Answered NoSuchTopic",
     "Answered NotACheckpoint",
-    "Answered NotPaused",
     "Answered OtherEvent",
     "Answered PurgePinned",
     "Answered Redriven",

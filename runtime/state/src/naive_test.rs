@@ -440,9 +440,6 @@ impl Model {
             return Err(Refused::NoSuchTopic { topic });
         }
         let end = end.unwrap();
-        if !found.is_paused {
-            return Err(Refused::NotPaused { group });
-        }
         if to.get() < start || end < to.get() {
             let (start, end) = (Offset::new(start), Offset::new(end));
             return Err(Refused::NoSuchOffset { topic, to, start, end });

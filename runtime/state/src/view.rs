@@ -140,6 +140,11 @@ impl State {
         self.groups.get(&group)?.letters.original(topic, offset)
     }
 
+    /// How many dead letters of a topic a group has from here on, redriven ones too.
+    pub fn n_letters_from(&self, group: GroupId, topic: TopicId, from: Offset) -> usize {
+        self.groups.get(&group).map_or(0, |group| group.letters.n_from(topic, from))
+    }
+
     /// How many of these events a group has settled; nothing if it does not read the topic.
     pub fn n_settled(&self, group: GroupId, topic: TopicId, events: Range<Offset>) -> Option<u64> {
         let mailbox = self.groups.get(&group)?.mailboxes.get(&topic)?;

@@ -81,6 +81,7 @@ fn full_dead_letters_pause_the_group() {
     let n_delivered = world.n_delivered;
     world.run(|world| begin_ms + 60_000 < world.now_ms);
     assert_eq!(world.n_delivered, n_delivered, "a paused group hands nothing out");
+    assert!(world.dispatcher.is_quiet(group), "so it may be sent back, which makes room");
 
     world.deadly_percent = 0;
     for group in world.groups.clone() {

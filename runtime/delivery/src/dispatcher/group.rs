@@ -57,7 +57,9 @@ pub(super) struct Group {
     /// The moment for which a wake is asked.
     pub(super) wake_ms: Option<u64>,
     /// A person paused it: nothing is handed out.
-    is_paused: bool,
+    pub(super) is_paused: bool,
+    /// Somebody waits until nothing of it is on its way.
+    pub(super) is_held: bool,
     /// It stands in the dispatcher's list of groups that something happened to.
     pub(super) is_dirty: bool,
 }
@@ -120,6 +122,7 @@ impl Group {
             scratch: Vec::new(),
             wake_ms: None,
             is_paused: false,
+            is_held: false,
             is_dirty: false,
         }
     }
@@ -309,12 +312,6 @@ impl Group {
         self.mailboxes.get(idx as usize)?.window.get(offset)
     }
 
-    /// A person pauses the group, or lets it go on.
-    pub(super) fn set_paused(&mut self, is_paused: bool) {
-        self.is_paused = is_paused;
-        self.want_all();
-    }
-
     /// All lanes that have something to hand out say so.
     pub(super) fn want_all(&mut self) {
         for lane in Lane::all() {
@@ -347,7 +344,8 @@ impl Group {
         if self.is_open() {
             self.wake_mailboxes(step.now_ms);
             // Handing out makes room to pull, and pulling gives more to hand out.
-            while self.pull(step) | (!self.is_paused && self.deliver(step)) {}
+            let may_deliver = !self.is_paused && !self.is_held;
+            while self.pull(step) | (may_deliver && self.deliver(step)) {}
         }
         self.propose(step);
         self.tell_confirmed(step);

@@ -205,9 +205,7 @@ fn group_goes_on_where_it_is_sent() {
     world.publish_keyed(topic, &["k"; 6]);
     world.run(|_| false);
     let seek = |world: &mut World, to: u64| {
-        world.command(Command::SetPaused { group, is_paused: true });
         world.command(Command::Seek { group, topic, to: Offset::new(to) });
-        world.command(Command::SetPaused { group, is_paused: false });
     };
     let began = |world: &mut World| -> Vec<u64> {
         let began = std::mem::take(&mut world.began).into_iter();
@@ -226,8 +224,14 @@ fn group_goes_on_where_it_is_sent() {
     world.run(|_| false);
     assert_eq!(began(&mut world), [8]);
 
+    world.step(Input::Hold { group, is_held: true });
     world.publish_keyed(topic, &["k"]);
+    world.run(|_| false);
+    assert!(began(&mut world).is_empty() && world.dispatcher.is_quiet(group), "it is held");
+    world.step(Input::Hold { group, is_held: false });
     world.work_at(NODE, group, worker);
+    assert!(!world.dispatcher.is_quiet(group));
+    world.step(Input::Hold { group, is_held: true });
     seek(&mut world, 7);
     world.run(|_| false);
     assert_eq!(began(&mut world), [9, 7, 8], "what ran meanwhile is done");

@@ -52,6 +52,14 @@ pub enum Input<'a> {
         /// What was found.
         result: ReadResult,
     },
+    /// Nothing more of a group is to be handed out, until it is let go, sent elsewhere, or another
+    /// term begins: somebody waits until nothing of it is on its way.
+    Hold {
+        /// Which group.
+        group: GroupId,
+        /// Held, or let go.
+        is_held: bool,
+    },
     /// A proposal was applied.
     Taken {
         /// Which one.

@@ -97,9 +97,7 @@ fn seek_back(world: &mut World, group: GroupId, topic: TopicId) {
     let floor = view.mailboxes.iter().find(is_it).unwrap().floor;
     let to = Offset::new(world.rng.below(floor.get() + 1));
     world.has_moved = true;
-    world.command(Command::SetPaused { group, is_paused: true });
     world.command(Command::Seek { group, topic, to });
-    world.command(Command::SetPaused { group, is_paused: view.is_paused });
 }
 
 fn redrive(world: &mut World) {

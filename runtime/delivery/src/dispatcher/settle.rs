@@ -196,6 +196,23 @@ impl Group {
         self.outbox.has_room = true;
     }
 
+    /// A person pauses the group, or lets it go on.
+    pub(super) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.want_all();
+    }
+
+    /// Nothing more is handed out for now, or it goes on.
+    pub(super) fn hold_back(&mut self, is_held: bool) {
+        self.is_held = is_held;
+        self.want_all();
+    }
+
+    /// See [`Dispatcher::is_quiet`](crate::dispatcher::Dispatcher::is_quiet).
+    pub(super) fn is_quiet(&self) -> bool {
+        self.table.n_out() == 0 && self.table.n_uncommitted(self.outbox.is_full) == 0
+    }
+
     /// Ends pauses that are over. Between too many held events and few enough lies a tenth, so that
     /// it is not told again and again.
     pub(super) fn tell_pauses(&mut self, step: &mut Step<'_>) {

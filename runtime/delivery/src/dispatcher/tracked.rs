@@ -234,9 +234,11 @@ impl Table {
         self.count(Stage::Out) + self.count(Stage::Done) + self.count(Stage::Dying)
     }
 
-    /// Attempted, with an outcome that is not committed.
-    pub(super) const fn n_uncommitted(&self) -> usize {
-        self.count(Stage::Done) + self.count(Stage::Dying) + self.count(Stage::Failing)
+    /// Attempted, with an outcome that is not committed; without those that wait for room, where
+    /// there is none.
+    pub(super) const fn n_uncommitted(&self, has_no_room: bool) -> usize {
+        let n_dying = if has_no_room { 0 } else { self.count(Stage::Dying) };
+        self.count(Stage::Done) + n_dying + self.count(Stage::Failing)
     }
 
     /// Redriven events that wait.

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tidings_node::api::{DeadLetterInfo, DiscardInfo, RedriveInfo};
 use tidings_node::handle::{LetterFilter, Letters};
@@ -113,8 +113,14 @@ pub(crate) async fn show(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Edit {
+    /// `null` is a payload, too.
+    #[serde(default, deserialize_with = "some")]
     data: Option<Box<RawValue>>,
     data_base64: Option<String>,
+}
+
+fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 /// Gives a dead letter another payload.
@@ -286,6 +292,7 @@ mod tests {
     fn an_edit_has_one_payload() {
         let edit = |body: &str| payload(serde_json::from_str(body).unwrap());
         assert_eq!(edit(r#"{"data":{"a": 1}}"#).unwrap(), br#"{"a": 1}"#);
+        assert_eq!(edit(r#"{"data":null}"#).unwrap(), b"null");
         assert_eq!(edit(r#"{"data_base64":"AAE="}"#).unwrap(), [0, 1]);
         for bad in ["{}", r#"{"data":1,"data_base64":"AA=="}"#, r#"{"data_base64":"?"}"#] {
             assert_eq!(edit(bad).unwrap_err().status().as_u16(), 422, "{bad}");

@@ -1,5 +1,7 @@
 //! Dead letters: list, show, edit, send back into delivery, and let go.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tidings_state::{DeadLetterView, Standing};
 use tidings_types::effect::Answer;
@@ -121,19 +123,30 @@ impl NodeHandle {
             let meant = (core.state().topic_id(&wanted)?, offset);
             let mut letters = core.state().dead_letters(view.id);
             let letter = letters.find(|letter| (letter.topic, letter.offset) == meant)?;
-            Some((letter.topic, letter.records.clone()))
+            let original = core.state().original(view.id, letter.topic, letter.offset);
+            Some((letter.clone(), original.cloned()))
         };
         let found = self.inspect(look).await.map_err(FindError::from)?;
-        let found = found.and_then(|(id, records)| Some((id, only_event(records)?)));
-        let (id, event) = found.ok_or_else(|| no_letter(group, topic, offset))?;
+        let (letter, original) = found.ok_or_else(|| no_letter(group, topic, offset))?;
+        let id = letter.topic;
+        let event = only_event(letter.records.clone());
+        let event = event.ok_or_else(|| no_letter(group, topic, offset))?;
         let event = NewEvent { payload, ..event.as_new() };
         event.check()?;
         let mut builder = RecordsBuilder::with_capacity(event.encoded_bytes() + 64);
         builder.push(&event);
-        let records = builder.finish(id, ProducerId::NONE, Sequence::new(0)).to_vec();
+        let edited = builder.finish(id, ProducerId::NONE, Sequence::new(0));
+        let records = edited.to_vec();
         let command = Command::EditLetter { group: view.id, topic: id, offset, records };
         self.shared.commands.run(command).await.map_err(FindError::from)?;
-        Ok(self.dead_letter(group, topic, offset).await?)
+        // Somebody may have redriven it by now; this is what it was then.
+        let original = original.unwrap_or_else(|| letter.records.clone());
+        let original = (original != edited).then_some(original);
+        let tried = self.remembered(view.id, id, offset);
+        let info =
+            self.letter_info(&view.name, DeadLetterView { records: edited, ..letter }, original);
+        let info = info.ok_or_else(|| no_letter(group, topic, offset))?;
+        Ok(DeadLetterInfo { tried, ..info })
     }
 
     /// How many dead letters are meant.
@@ -142,7 +155,7 @@ impl NodeHandle {
     /// If there is no such group, or no answer.
     pub async fn count_dead(&self, group: &GroupName, letters: Letters) -> Result<u32, FindError> {
         let group = self.find_group(group).await?.id;
-        let meant = self.dead(group, letters).await?;
+        let meant: BTreeSet<_> = self.dead(group, letters).await?.into_iter().collect();
         let count = move |core: &tidings_replica::Replica| {
             let state = core.state();
             let is_dead = |&&(topic, offset): &&(TopicId, Offset)| {

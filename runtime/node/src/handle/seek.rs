@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tidings_state::Standing;
 use tidings_types::id::{GroupId, TopicId};
 use tidings_types::layout::command::Command;
 use tidings_types::name::{GroupName, TopicName};
@@ -11,12 +10,12 @@ use tokio::time::sleep;
 
 use crate::api::SeekInfo;
 use crate::call::call;
-use crate::error::{FindError, SeekError};
+use crate::error::{CallError, FindError, SeekError};
 use crate::handle::NodeHandle;
 use crate::mail::ToDispatcher;
 
-/// How long a group may take until nothing of it is on its way.
-const QUIET_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a group may take until nothing of it is on its way. Callers wait for twice as long.
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -46,12 +45,15 @@ struct Place {
 
 impl NodeHandle {
     /// Lets a group go on elsewhere on a topic: what is before counts as settled, what is behind comes
-    /// again. Attempts are forgotten, and so are dead letters from there on. A group that works is
-    /// paused meanwhile, until nothing of it is on its way.
+    /// again. Attempts are forgotten, and so are dead letters from there on, with what was edited in
+    /// them. Nothing of the group is handed out until nothing of it is on its way; then it is sent. A
+    /// group that a person paused stays so.
+    ///
+    /// Cancel safe: it is done, or given up, whoever still waits for it.
     ///
     /// # Errors
-    /// If there is no such group, topic or place, if the group does not come to rest within 10 s (then
-    /// it goes on where it was), or the command fails (then it may stay paused).
+    /// If there is no such group, topic or place, if the group does not come to rest within 5 s, or the
+    /// command fails. Then the group goes on where it was.
     pub async fn seek(
         &self,
         group: &GroupName,
@@ -59,27 +61,56 @@ impl NodeHandle {
         to: SeekTo,
         dry_run: bool,
     ) -> Result<SeekInfo, SeekError> {
-        let place = self.place(group, topic).await?;
-        let to = self.offset_of(place, topic, to).await?;
         if dry_run {
+            let place = self.place(group, topic).await?;
+            let to = self.offset_of(place, topic, to).await?;
             return Ok(SeekInfo { dry_run, ..self.told(place, topic, to).await? });
         }
-        let was_paused = self.find_group(group).await?.is_paused;
-        self.pause(group).await?;
+        let (node, group, topic) = (self.clone(), group.clone(), topic.clone());
+        // Half of it must not be left behind if the caller goes away.
+        let task = async move { node.send(&group, &topic, to).await };
+        match self.shared.core.spawn(task).await {
+            Ok(sent) => sent,
+            Err(_) => Err(FindError::Call(CallError::Stopped).into()),
+        }
+    }
+
+    async fn send(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        to: SeekTo,
+    ) -> Result<SeekInfo, SeekError> {
+        let id = self.place(group, topic).await?.group;
+        self.hold(id, true);
+        let sent = self.send_held(group, topic, to).await;
+        // Whoever was sent goes on already.
+        self.hold(id, false);
+        sent
+    }
+
+    async fn send_held(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        to: SeekTo,
+    ) -> Result<SeekInfo, SeekError> {
+        let place = self.place(group, topic).await?;
         if !self.comes_to_rest(place.group).await? {
-            if !was_paused {
-                self.resume(group).await?;
-            }
             return Err(SeekError::NoRest { group: group.to_string(), waited_max: QUIET_WAIT_MAX });
         }
-        let told = self.told(self.place(group, topic).await?, topic, to).await?;
-        let (group_id, topic) = (place.group, place.topic);
-        let command = Command::Seek { group: group_id, topic, to };
+        // Meanwhile some events may have gone.
+        let place = self.place(group, topic).await?;
+        let to = self.offset_of(place, topic, to).await?;
+        let told = self.told(place, topic, to).await?;
+        let command = Command::Seek { group: place.group, topic: place.topic, to };
         self.shared.commands.run(command).await.map_err(FindError::from)?;
-        if !was_paused {
-            self.resume(group).await?;
-        }
         Ok(told)
+    }
+
+    fn hold(&self, group: GroupId, is_held: bool) {
+        // It fails if the node ends, and then nothing is handed out.
+        let _ = self.shared.dispatcher.cast(ToDispatcher::Hold { group, is_held });
     }
 
     async fn place(&self, group: &GroupName, topic: &TopicName) -> Result<Place, FindError> {
@@ -112,7 +143,7 @@ impl NodeHandle {
             SeekTo::Start => Ok(start),
             SeekTo::End => Ok(end),
             SeekTo::Time(time_ms) => {
-                let found = self.first_since(place.topic, start..end, time_ms).await;
+                let found = self.first_surely_since(place.topic, start..end, time_ms).await;
                 Ok(found.map_err(FindError::from)?)
             }
             SeekTo::Offset(to) if start <= to && to <= end => Ok(to),
@@ -133,11 +164,9 @@ impl NodeHandle {
         let look = move |core: &tidings_replica::Replica| {
             let state = core.state();
             let settled = |events| state.n_settled(group, topic, events).unwrap_or_default();
-            let letters = state.dead_letters(group);
-            let is_behind =
-                |at: Offset| to <= at && state.standing(group, topic, at) == Standing::Dead;
-            let n_dead = letters.filter(|it| it.topic == topic && is_behind(it.offset)).count();
-            (settled(to..end), to.since(start) - settled(start..to), n_dead as u64)
+            let n_letters = state.n_letters_from(group, topic, to) as u64;
+            let n_before = to.get().saturating_sub(start.get());
+            (settled(to..end), n_before.saturating_sub(settled(start..to)), n_letters)
         };
         let (redelivers, skips, drops_dead) = self.inspect(look).await?;
         let (topic, from, to) = (name.to_string(), floor.get(), to.get());

@@ -110,6 +110,32 @@ impl NodeHandle {
         Ok(low)
     }
 
+    /// The first of these events from which on, as far as clocks differ, all are as young as this: none
+    /// of that time is before it that lies within the slack.
+    pub(super) async fn first_surely_since(
+        &self,
+        topic: TopicId,
+        events: Range<Offset>,
+        time_ms: u64,
+    ) -> Result<Offset, ReadError> {
+        let earliest = time_ms.saturating_sub(TIME_SLACK_MS);
+        let mut next = self.first_since(topic, events.clone(), earliest).await?;
+        while next < events.end {
+            let blocks = self.blocks(topic, next).await?;
+            let before = next;
+            for (offset, event) in events_from(&blocks, next) {
+                if time_ms <= event.time_ms {
+                    return Ok(offset);
+                }
+                next = offset.next();
+            }
+            if next == before {
+                break;
+            }
+        }
+        Ok(next)
+    }
+
     async fn find_backwards(
         &self,
         span: Span,

@@ -265,7 +265,7 @@ fn seek(
 ) -> Result<(), Refused> {
     let State { groups, topics, room, .. } = state;
     let found = changing(groups, group)?;
-    found.seek(group, place, topics, room)?;
+    found.seek(place, topics, room)?;
     effects.push(Effect::Sought(found.snapshot(group, topics)));
     Ok(())
 }

@@ -115,12 +115,6 @@ pub enum Refused {
     /// There is no room for what was published beside what is to be.
     #[error("dead letters are full: {DEAD_LETTER_BYTES_MAX} bytes of all groups")]
     DeadLettersFull,
-    /// A group that works cannot be sent elsewhere.
-    #[error("{group} is not paused")]
-    NotPaused {
-        /// The group.
-        group: GroupId,
-    },
     /// There is no such event, nor will it be the next one.
     #[error("{topic} has offsets {start} to {end}, and {to} is none of them")]
     NoSuchOffset {
@@ -140,10 +134,9 @@ impl Refused {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::AnswerForgotten { .. } | Self::ProducerExpired => Retry::Unknown,
-            Self::SequenceGap { .. }
-            | Self::PurgePinned { .. }
-            | Self::NotPaused { .. }
-            | Self::DeadLettersFull => Retry::SameRequest,
+            Self::SequenceGap { .. } | Self::PurgePinned { .. } | Self::DeadLettersFull => {
+                Retry::SameRequest
+            }
             Self::NoSuchTopic { .. }
             | Self::NoSuchGroup { .. }
             | Self::NotACheckpoint { .. }
@@ -186,7 +179,6 @@ mod tests {
             Refused::NoSuchLetter { topic, offset: Offset::new(7) },
             Refused::OtherEvent,
             Refused::DeadLettersFull,
-            Refused::NotPaused { group },
             Refused::NoSuchOffset {
                 topic,
                 to: Offset::new(1),

@@ -118,8 +118,9 @@ pub enum Command {
         /// It pauses, or goes on.
         is_paused: bool,
     },
-    /// A paused group goes on elsewhere on a topic: what is before is settled, what is behind is not,
-    /// and comes again if it was. Attempts are forgotten, dead letters from there on too.
+    /// A group goes on elsewhere on a topic: what is before is settled, what is behind is not,
+    /// and comes again if it was. Attempts are forgotten, dead letters from there on too. Whoever asks
+    /// for it sees to it that nothing of the group is at a worker.
     Seek {
         /// The group.
         group: GroupId,
